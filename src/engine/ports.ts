@@ -1,0 +1,228 @@
+/**
+ * What the engine needs from the outside: storage, a doorbell and a clock.
+ * `src/redis` implements the storage over Redis; the simulator implements it in memory; one suite (test/ports) holds for both.
+ *
+ * 1. Every method that changes a partition names owner and epoch and is refused (`fenced`) when the store knows another. (I4)
+ * 2. A method that rejects leaves the caller not knowing whether it took effect; repeating it with the same arguments is safe. (I1)
+ * 3. Times are Redis's, in ms since the epoch, unless a name says otherwise.
+ */
+import type { Envelope, Outcome } from '../protocol/envelope.ts';
+import type { ActorKey } from '../protocol/ids.ts';
+
+/** `[id, [field, value, field, value, …]]`, as Redis answers. */
+export type StreamEntry = readonly [id: string, fields: readonly string[]];
+
+export interface ReadRequest {
+  readonly inboxes: readonly { readonly partition: number; readonly after: string }[];
+  readonly sources: readonly { readonly stream: string; readonly after: string }[];
+  /** At most so many entries of each inbox and each source. */
+  readonly count: number;
+}
+
+export interface ReadResult {
+  /** Redis's time, taken before the first read. */
+  readonly time: number;
+  /** In the order of the request. Fewer entries than `count`: all that had been appended by `time - 1`. */
+  readonly inboxes: readonly (readonly StreamEntry[])[];
+  readonly sources: readonly {
+    readonly entries: readonly StreamEntry[];
+    /** The oldest id that the stream still holds; null when it is empty or missing. */
+    readonly firstId: string | null;
+  }[];
+}
+
+/** `<epoch>-<number>`; also the id of the commit's feed packs and of its outbox entry. */
+export type CommitId = string;
+
+/** How far a partition has read one source, and its watermark and observed time there. */
+export interface SourcePosition {
+  readonly id: string;
+  readonly watermark: number;
+  readonly observed: number;
+}
+
+/** What a new owner is told of the partition. */
+export interface PartitionState {
+  readonly epoch: number;
+  /** The newest commit's id; `0-0` before the first. */
+  readonly commit: CommitId;
+  /** The partition's time: the highest step time so far. */
+  readonly time: number;
+  readonly inbox: string;
+  readonly sources: { readonly [stream: string]: SourcePosition };
+  /** Highest message number applied, by source partition. */
+  readonly applied: { readonly [partition: string]: number };
+  /** Highest message number given out, by destination partition. */
+  readonly sent: { readonly [partition: string]: number };
+  /** All armed timers: member `<actor> <timer key>` and due time. */
+  readonly timers: readonly (readonly [member: string, due: number])[];
+  readonly liveness: readonly (readonly [member: string, due: number])[];
+  /** Outbox entries not acknowledged, oldest first. */
+  readonly outbox: readonly (readonly [id: CommitId, pack: string])[];
+  /** Commands whose delivery failed and is tried again: see {@link RetryEntry}. */
+  readonly retries: readonly RetryEntry[];
+  /** Actors whose record holds a running invocation. */
+  readonly invoking: readonly ActorKey[];
+}
+
+/** A command that left the outbox because its delivery failed. */
+export interface RetryEntry {
+  /** The delivery's key. */
+  readonly key: string;
+  /** JSON of the {@link Delivery}, the attempts so far, the time of the next, and the last error. */
+  readonly value: string;
+}
+
+export interface FeedPack {
+  readonly type: string;
+  readonly count: number;
+  /** JSON array of transitions. */
+  readonly pack: string;
+}
+
+export interface CommitRequest {
+  readonly partition: number;
+  readonly owner: string;
+  readonly epoch: number;
+  /** The commit that this one follows. */
+  readonly previous: CommitId;
+  readonly id: CommitId;
+  readonly time: number;
+  /** The highest due time of a `clock` timer fired in this batch. The commit is refused if the inbox has an unread entry from before it. */
+  readonly firedThrough?: number;
+  readonly inbox: string;
+  readonly sources: { readonly [stream: string]: SourcePosition };
+  /** Only what changed; merged into what is stored. */
+  readonly applied: { readonly [partition: string]: number };
+  readonly sent: { readonly [partition: string]: number };
+  /** JSON of records and documents. */
+  readonly records: readonly (readonly [key: ActorKey, json: string])[];
+  readonly documents: readonly (readonly [key: ActorKey, json: string])[];
+  readonly timers: TimerWrites;
+  readonly liveness: TimerWrites;
+  readonly index: {
+    readonly add: readonly (readonly [type: string, statePath: string, key: ActorKey, enteredAt: number])[];
+    readonly remove: readonly (readonly [type: string, statePath: string, key: ActorKey])[];
+  };
+  readonly invoking: { readonly add: readonly ActorKey[]; readonly remove: readonly ActorKey[] };
+  readonly feed: readonly FeedPack[];
+  /** JSON array of the commands and messages of this batch; absent when there are none. */
+  readonly outbox?: string;
+  /** JSON of each dead letter without its id. */
+  readonly deadLetters: readonly string[];
+}
+
+export interface TimerWrites {
+  readonly set: readonly (readonly [member: string, due: number])[];
+  readonly remove: readonly string[];
+}
+
+export type CommitResult =
+  /** Written now, or found written by an earlier try of the same commit id. `time` is Redis's. */
+  | { readonly kind: 'committed'; readonly time: number; readonly repeated: boolean }
+  /** Another owner or epoch holds the partition. */
+  | { readonly kind: 'fenced' }
+  /** The stored newest commit is neither `previous` nor `id`: Redis lost or gained commits. Nothing was written. */
+  | { readonly kind: 'diverged'; readonly stored: CommitId }
+  /** The timer rule: an unread inbox entry is older than a fired timer. Nothing was written. */
+  | { readonly kind: 'overtaken'; readonly entry: string };
+
+/** What is stored of one actor; both null when it does not exist. Due times come with the partition. */
+export interface StoredActor {
+  readonly key: ActorKey;
+  readonly record: string | null;
+  readonly document: string | null;
+}
+
+export type AcquireResult =
+  | { readonly kind: 'acquired'; readonly state: PartitionState }
+  | { readonly kind: 'held'; readonly owner: string; readonly remainingMs: number };
+
+export interface AppendResult {
+  /** The inbox entry's id. */
+  readonly id: string;
+  readonly partition: number;
+  /** True when the dedupe id was known: `id` is the first append's. */
+  readonly repeated: boolean;
+}
+
+/** A message between partitions: numbered, so that the receiver applies each once and in order. */
+export interface NumberedEnvelope {
+  readonly envelope: Envelope;
+  readonly from: number;
+  readonly number: number;
+}
+
+/** Where a pack of transitions lies: what the sequencer lines up for all subscribers. */
+export interface PackAddress {
+  readonly partition: number;
+  readonly type: string;
+  readonly id: CommitId;
+  readonly count: number;
+}
+
+export interface EngineStore {
+  /** Redis's clock. */
+  time(): Promise<number>;
+  /** One round trip: the clock, then every inbox and source. */
+  read(request: ReadRequest): Promise<ReadResult>;
+  /** One round trip for all partitions. */
+  load(requests: readonly { readonly partition: number; readonly keys: readonly ActorKey[] }[]): Promise<readonly (readonly StoredActor[])[]>;
+  /** One round trip; each partition's commit is atomic by itself. A commit that could not be sent or answered is an Error in its place. */
+  commit(requests: readonly CommitRequest[]): Promise<readonly (CommitResult | Error)[]>;
+
+  /** Takes a partition whose lease is free, expired or already ours; the new epoch is max(stored + 1, TIME in ms). */
+  acquire(partition: number, owner: string, leaseMs: number): Promise<AcquireResult>;
+  /** One round trip; false for a lease that is no longer ours. */
+  renew(owner: string, leases: readonly { readonly partition: number; readonly epoch: number }[], leaseMs: number): Promise<readonly boolean[]>;
+  release(owner: string, leases: readonly { readonly partition: number; readonly epoch: number }[]): Promise<void>;
+
+  append(envelopes: readonly Envelope[]): Promise<readonly (AppendResult | Error)[]>;
+  /** Appends messages in their order; a repeat is harmless, for the receiver counts. */
+  appendMessages(messages: readonly NumberedEnvelope[]): Promise<void>;
+
+  /** Drops outbox entries up to `through`, adds and removes retries: one fenced call a partition. False when fenced. */
+  acknowledge(request: {
+    readonly partition: number;
+    readonly owner: string;
+    readonly epoch: number;
+    readonly through: CommitId | null;
+    readonly retriesSet: readonly RetryEntry[];
+    readonly retriesRemoved: readonly string[];
+    readonly deadLetters: readonly string[];
+  }): Promise<boolean>;
+
+  /** Appends addresses to the cursor's stream and stores, in the same call, how far each (partition, type) has been sequenced. */
+  sequence(addresses: readonly PackAddress[]): Promise<void>;
+  /** Packs committed but not sequenced: asked for once at takeover. */
+  unsequenced(partition: number, types: readonly string[]): Promise<readonly PackAddress[]>;
+
+  /** Best effort: messages on pub/sub channels, one round trip. */
+  publish(messages: readonly (readonly [channel: string, message: string])[]): Promise<void>;
+  /** Best effort: tells waiting senders what became of their events. */
+  reply(outcomes: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[]): Promise<void>;
+
+  /** Trims each type's feed by bytes and age, never beyond `through`, the newest pack that is sequenced. */
+  trim(partition: number, retention: { readonly [type: string]: Retention & { readonly through: CommitId } }): Promise<void>;
+}
+
+export interface Retention {
+  readonly maxBytes: number;
+  readonly maxAgeMs: number;
+}
+
+/** Tells that a partition's inbox has something new. Rings may be lost or doubled: the loop also looks by itself. */
+export interface Doorbell {
+  listen(ring: (partition: number) => void): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Injected, so that the simulator can own time and chance. */
+export interface Clock {
+  /** Monotonic, ms. For measuring and waiting only: never the time of a step. */
+  now(): number;
+  /** Resolves after `ms`, or at once when the signal aborts. Never rejects. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+  /** Uniform in [0, 1). */
+  random(): number;
+}

@@ -1,0 +1,122 @@
+/**
+ * Every error that Castellan raises, in one place.
+ *
+ * 1. `code` is stable: programs match on it, messages may be reworded.
+ * 2. `retryable` says whether the same call may succeed later without a change by the caller.
+ * 3. A message says what happened and what to do next. It never holds a secret or a whole payload.
+ */
+
+export abstract class CastellanError extends Error {
+  abstract readonly code: string;
+  abstract readonly retryable: boolean;
+  /** The field of the input that is at fault, as a path such as `status.node.name`. */
+  readonly field?: string;
+
+  constructor(message: string, options?: { readonly cause?: unknown; readonly field?: string }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    if (options?.field !== undefined) this.field = options.field;
+  }
+}
+
+/** An actor type or id that does not match its pattern. */
+export class InvalidIdError extends CastellanError {
+  readonly code = 'invalid_id';
+  readonly retryable = false;
+  constructor(field: string, value: string, pattern: RegExp) {
+    super(`The ${field} ${JSON.stringify(value.slice(0, 80))} must match ${pattern.source}.`, { field });
+  }
+}
+
+/** A machine that cannot be made durable. Raised when an actor type is registered. */
+export class MachineNotDurableError extends CastellanError {
+  readonly code = 'machine_not_durable';
+  readonly retryable = false;
+  /** One line a fault: where in the machine, what, and the way out. */
+  readonly faults: readonly string[];
+  constructor(type: string, faults: readonly string[]) {
+    super(`The machine of actor type "${type}" cannot be durable:\n- ${faults.join('\n- ')}`);
+    this.faults = faults;
+  }
+}
+
+/** Nobody registered this actor type. */
+export class UnknownActorTypeError extends CastellanError {
+  readonly code = 'unknown_actor_type';
+  readonly retryable = false;
+  constructor(type: string, known: readonly string[]) {
+    super(`No actor type "${type}" is registered. Known: ${known.join(', ') || 'none'}.`, { field: 'type' });
+  }
+}
+
+/** No actor has this address. */
+export class ActorNotFoundError extends CastellanError {
+  readonly code = 'actor_not_found';
+  readonly retryable = false;
+  constructor(key: string) {
+    super(`There is no actor "${key}". It is created by its first event.`);
+  }
+}
+
+/** An event that the actor type does not declare, or whose fields are wrong. */
+export class InvalidEventError extends CastellanError {
+  readonly code = 'invalid_event';
+  readonly retryable = false;
+}
+
+/** A setting (environment variable, flag or option) with an unusable value. */
+export class InvalidSettingError extends CastellanError {
+  readonly code = 'invalid_setting';
+  readonly retryable = false;
+  constructor(setting: string, why: string) {
+    super(`The setting ${setting} ${why}`, { field: setting });
+  }
+}
+
+/** An accepted event was rejected by its actor and stands in the dead letters. */
+export class EventRejectedError extends CastellanError {
+  readonly retryable = false;
+  readonly code: string;
+  constructor(code: string, message: string, field?: string) {
+    super(message, field === undefined ? undefined : { field });
+    this.code = code;
+  }
+}
+
+/** The caller stopped waiting. What it waited for may still happen. */
+export class WaitTimeoutError extends CastellanError {
+  readonly code = 'wait_timeout';
+  readonly retryable = true;
+}
+
+/** A cursor that is older than what is kept, or was never given out. Start again from a listing. */
+export class CursorGoneError extends CastellanError {
+  readonly code = 'cursor_gone';
+  readonly retryable = false;
+  constructor(cursor: string) {
+    super(`The cursor ${JSON.stringify(cursor.slice(0, 80))} points before what is kept. Read the present state and follow from "new".`, {
+      field: 'cursor',
+    });
+  }
+}
+
+/** Redis cannot be used: unreachable, too old, or set up so that data could vanish. */
+export class RedisUnusableError extends CastellanError {
+  readonly code = 'redis_unusable';
+  readonly retryable = true;
+}
+
+/** Another engine took this partition over. */
+export class FencedError extends CastellanError {
+  readonly code = 'fenced';
+  readonly retryable = false;
+  constructor(partition: number) {
+    super(`Partition ${partition} belongs to another engine now; this engine's work on it was dropped.`);
+  }
+}
+
+/** The engine is stopping or stopped. */
+export class StoppedError extends CastellanError {
+  readonly code = 'stopped';
+  readonly retryable = true;
+}
