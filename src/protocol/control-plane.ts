@@ -238,10 +238,11 @@ export interface ControlPlane {
   listPartitions(): Promise<readonly PartitionView[]>;
 
   /**
-   * Committed transitions in order, after `cursor` or from now on. Pulled: the next one is read when it is asked for,
-   * and what waits for a slow reader is bounded. The first `next()` throws CursorGoneError when the cursor is not held any more.
+   * Committed transitions in order, after `cursor` or from now on. Rejects with CursorGoneError when the cursor is not held.
+   * Pulled: the next one is read when it is asked for, and what waits for a slow reader is bounded; a reader that fell behind
+   * what is kept gets CursorGoneError from `next()`.
    */
-  follow(cursor: string | 'new', options: FollowOptions): AsyncIterable<FeedItem>;
+  follow(cursor: string | 'new', options: FollowOptions): Promise<AsyncIterable<FeedItem>>;
 }
 
 /** A time of the engine (ms since the epoch) as it is shown outside. */
