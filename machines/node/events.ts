@@ -1,0 +1,57 @@
+/**
+ * The events of a node. A status event is small, for it is journalled at every change:
+ * it holds only the facts that decide, and the whole status travels beside it as the document.
+ */
+import { z } from 'zod';
+
+/** Node and organisation ids; also safe as the last part of a channel's name. */
+export const NODE_ID = /^[a-zA-Z0-9._-]{1,64}$/;
+
+/** What the services of a node amount to, worst first: one failed → failed. */
+export const servicesHealth = z.enum(['failed', 'degraded', 'ok']);
+export type ServicesHealth = z.infer<typeof servicesHealth>;
+
+/** An agent reported. */
+export const statusEvent = z.looseObject({
+  type: z.literal('status'),
+  orgId: z.string().regex(NODE_ID),
+  name: z.string().min(1).max(256),
+  services: servicesHealth,
+  /** The hottest GPU's reading, °C; null when none was read. */
+  gpuTemperature: z.number().nullable(),
+  /** The fullest reported disk's used share, %; null when none was read. */
+  diskPercent: z.number().nullable(),
+  /** The node's own tags; left out when the agent reports none. */
+  tags: z.array(z.string().max(64)).max(64).optional(),
+});
+
+/** The fleet's answer to a node that asked whether its silence means that it is offline. */
+export const verdictEvent = z.looseObject({ type: z.literal('verdict'), verdict: z.enum(['offline', 'unknown']) });
+
+export const nodeEvents = { status: statusEvent, verdict: verdictEvent };
+
+export interface StatusEvent {
+  readonly type: 'status';
+  readonly orgId: string;
+  readonly name: string;
+  readonly services: ServicesHealth;
+  readonly gpuTemperature: number | null;
+  readonly diskPercent: number | null;
+  readonly tags?: readonly string[];
+}
+
+export interface VerdictEvent {
+  readonly type: 'verdict';
+  readonly verdict: 'offline' | 'unknown';
+}
+
+/** What people are shown of a node's connection. */
+export type NodeState = 'online' | 'degraded' | 'offline' | 'unknown';
+
+/** Parameters of the effect `publishNodeState`. When it happened is the delivery's step time. */
+export type NodeStateChange = {
+  readonly nodeId: string;
+  readonly orgId: string;
+  readonly state: NodeState;
+  readonly reason: string;
+};

@@ -1,0 +1,314 @@
+/**
+ * A node of the fleet: what is shown of its connection, how its silence is timed, and its health.
+ *
+ * `connection` is what people see; `watch` is the clockwork behind it and tells `connection` by raised events,
+ * so that the time of entry into `online` is not reset by a single late beat. `health` follows the readings.
+ *
+ * 1. A beat in `watch.fresh` that changes nothing is a touch: it re-enters `fresh` (which re-arms the one timer), stores
+ *    the document, and leaves context and states the same reference. No guard and no action on that way assigns.
+ * 2. At most one timer is armed. late → degraded → offline are chained by their differences; each is a liveness delay,
+ *    so that after a time in which nobody listened the node has its whole deadline again (definition.ts).
+ * 3. The fleet's counts are exact if each message arrives once and in order. A node is, for its fleet, either no member,
+ *    a member on time, or a late member:
+ *      joined: none → on time · late: on time → late · back: late → on time · gone: late → none · left: member → none.
+ *    It is no member in `waiting`, `gone`, and while recovering from offline; late in `late`, `silent`, `asking`, `adrift`
+ *    and while recovering from those; on time in `fresh`.
+ * 4. A node is declared offline only by the fleet's verdict, or when no verdict came within the time for it.
+ *    A node that is `unknown` asks again every interval, so it stays unknown only while the fleet's brake holds.
+ */
+import { assign, raise, sendTo, setup, stateIn } from 'xstate';
+import { durableActor } from '../../src/protocol/actor-reference.ts';
+import { deadlinesOf, silenceReason, type HealthThresholds, type HeartbeatSettings } from './settings.ts';
+import type { NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
+
+export type NodeContext = {
+  readonly id: string;
+  readonly org: string;
+  readonly name: string;
+  readonly tags: readonly string[];
+};
+
+/** From `watch` to `connection`, within one step; never from outside. */
+type ShowEvent = { readonly [State in NodeState]: { readonly type: `show.${State}`; readonly reason: string } }[NodeState];
+
+type NodeEvent = StatusEvent | VerdictEvent | ShowEvent;
+
+/** The effect that every change of the shown state has. `event` is the raised one that says why. */
+function published(state: NodeState) {
+  return {
+    type: 'publishNodeState' as const,
+    params: ({ context, event }: { context: NodeContext; event: NodeEvent }): NodeStateChange => ({
+      nodeId: context.id,
+      orgId: context.org,
+      state,
+      reason: 'reason' in event ? event.reason : '',
+    }),
+  };
+}
+
+/** What a person reads in the inspector: what the state means and what ends it. */
+function described(description: string) {
+  return { description };
+}
+
+export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthThresholds) {
+  const { intervalMs, missedDegraded, missedOffline } = heartbeat;
+  const { lateMs, degradedMs, offlineMs } = deadlinesOf(heartbeat);
+  const silence = silenceReason(missedOffline, heartbeat);
+
+  return setup({
+    types: {
+      context: {} as NodeContext,
+      events: {} as NodeEvent,
+      input: {} as NodeContext,
+    },
+    delays: {
+      late: lateMs,
+      degraded: degradedMs - lateMs,
+      offline: offlineMs - degradedMs,
+      recovery: offlineMs,
+      verdict: intervalMs,
+      recheck: intervalMs,
+    },
+    guards: {
+      orgChanged: ({ context, event }) => event.type === 'status' && event.orgId !== context.org,
+      detailsChanged: ({ context, event }) =>
+        event.type === 'status' && (event.name !== context.name || (event.tags !== undefined && !sameTags(event.tags, context.tags))),
+      isOffline: ({ event }) => event.type === 'verdict' && event.verdict === 'offline',
+      isUnknown: ({ event }) => event.type === 'verdict' && event.verdict === 'unknown',
+      shownOffline: stateIn({ connection: 'offline' }),
+      shownUnknown: stateIn({ connection: 'unknown' }),
+      services: ({ event }, params: { readonly are: ServicesHealth }) => event.type === 'status' && event.services === params.are,
+      gpuHot: ({ event }) => event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature >= health.gpuHighCelsius,
+      gpuCool: ({ event }) => event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature < health.gpuNormalCelsius,
+      diskFull: ({ event }) => event.type === 'status' && event.diskPercent !== null && event.diskPercent >= health.diskLowPercent,
+      diskRoomy: ({ event }) => event.type === 'status' && event.diskPercent !== null && event.diskPercent < health.diskOkPercent,
+    },
+    actions: {
+      /** Built in: stores the document that came with the event. */
+      setDocument: () => {},
+      /** Effect: tells the world on `node:state:{nodeId}`. */
+      publishNodeState: (_, _change: NodeStateChange) => {},
+      adoptDetails: assign(({ context, event }) =>
+        event.type === 'status' ? { org: event.orgId, name: event.name, tags: event.tags ?? context.tags } : {},
+      ),
+      tellJoined: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'joined' }),
+      tellLate: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'late' }),
+      tellBack: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'back' }),
+      tellGone: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'gone' }),
+      tellLeft: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'left' }),
+      askFleet: sendTo(
+        ({ context }) => durableActor('fleet', context.org),
+        ({ context }) => ({ type: 'ask', nodeId: context.id }),
+      ),
+      showFirst: raise({ type: 'show.online', reason: 'first status received' }),
+      showBack: raise({ type: 'show.online', reason: '2 beats in a row received' }),
+      showDegraded: raise({ type: 'show.degraded', reason: silenceReason(missedDegraded, heartbeat) }),
+      showOffline: raise({ type: 'show.offline', reason: silence }),
+      showOfflineUnanswered: raise({ type: 'show.offline', reason: `${silence}; the fleet gave no verdict` }),
+      showUnknown: raise({ type: 'show.unknown', reason: `${silence}; so many nodes of the fleet are silent that the fault may not be theirs` }),
+    },
+  }).createMachine({
+    id: 'node',
+    context: ({ input }) => input,
+    type: 'parallel',
+    states: {
+      connection: {
+        id: 'connection',
+        initial: 'new',
+        states: {
+          new: {
+            meta: described('No status was ever received. The first one brings it online.'),
+            tags: ['quiet'],
+            on: { 'show.online': 'online' },
+          },
+          online: {
+            meta: described(`It reports. Shown as degraded when ${missedDegraded} beats are missed.`),
+            tags: ['reachable'],
+            entry: published('online'),
+            on: { 'show.degraded': 'degraded' },
+          },
+          degraded: {
+            meta: described(`${missedDegraded} beats were missed. 2 beats bring it back; at ${missedOffline} missed beats the fleet decides whether it is offline.`),
+            tags: ['attention'],
+            entry: published('degraded'),
+            on: { 'show.online': 'online', 'show.offline': 'offline', 'show.unknown': 'unknown' },
+          },
+          offline: {
+            meta: described('It was declared lost. 2 beats in a row bring it back.'),
+            tags: ['attention', 'lost'],
+            entry: published('offline'),
+            on: { 'show.online': 'online' },
+          },
+          unknown: {
+            meta: described('It is silent, and so is most of its fleet: nothing is concluded. 2 beats bring it back; it asks the fleet again every interval.'),
+            tags: ['attention'],
+            entry: published('unknown'),
+            on: { 'show.online': 'online', 'show.offline': 'offline' },
+          },
+        },
+      },
+      watch: {
+        id: 'watch',
+        initial: 'waiting',
+        states: {
+          waiting: {
+            id: 'waiting',
+            meta: described('Waits for the first status.'),
+            tags: ['quiet'],
+            on: { status: { target: 'fresh', actions: ['setDocument', 'tellJoined', 'showFirst'] } },
+          },
+          fresh: {
+            id: 'fresh',
+            meta: described('The newest status is in time. Every status starts the time anew; one interval and the skew without one make it late.'),
+            tags: ['heard'],
+            on: { status: { target: 'fresh', reenter: true, actions: 'setDocument' } }, // (1)
+            always: [
+              { guard: 'orgChanged', actions: ['tellLeft', 'adoptDetails', 'tellJoined'] },
+              { guard: 'detailsChanged', actions: 'adoptDetails' },
+            ],
+            after: { late: 'late' },
+          },
+          late: {
+            id: 'late',
+            meta: described('One beat is overdue; the fleet counts it as late. A status makes it fresh again; further silence makes the node degraded.'),
+            tags: ['overdue'],
+            entry: 'tellLate',
+            on: { status: { target: 'fresh', actions: ['setDocument', 'tellBack'] } },
+            after: { degraded: { target: 'silent', actions: 'showDegraded' } },
+          },
+          silent: {
+            id: 'silent',
+            meta: described('Degraded and still silent. A status starts the recovery; at the offline deadline the fleet is asked.'),
+            tags: ['overdue'],
+            on: { status: { target: 'recovering', actions: 'setDocument' } },
+            after: { offline: 'asking' },
+          },
+          asking: {
+            id: 'asking',
+            meta: described('The offline deadline has passed; the fleet is asked whether this node is lost or the fault is a common one. A status starts the recovery.'),
+            tags: ['overdue'],
+            entry: 'askFleet',
+            on: {
+              status: { target: 'recovering', actions: 'setDocument' },
+              verdict: [
+                { guard: 'isOffline', target: 'gone', actions: ['tellGone', 'showOffline'] },
+                { guard: 'isUnknown', target: 'adrift', actions: 'showUnknown' },
+              ],
+            },
+            after: { verdict: { target: 'gone', actions: ['tellGone', 'showOfflineUnanswered'] } }, // (4)
+          },
+          recovering: {
+            id: 'recovering',
+            meta: described('One beat was heard after the silence; a second one within the full deadline brings the node back online.'),
+            tags: ['heard'],
+            on: {
+              status: [
+                { guard: 'shownOffline', target: 'fresh', actions: ['setDocument', 'tellJoined', 'showBack'] },
+                { target: 'fresh', actions: ['setDocument', 'tellBack', 'showBack'] },
+              ],
+            },
+            after: {
+              recovery: [
+                { guard: 'shownOffline', target: 'gone' },
+                { guard: 'shownUnknown', target: 'adrift', actions: 'askFleet' },
+                { target: 'asking' },
+              ],
+            },
+          },
+          gone: {
+            id: 'gone',
+            meta: described('Declared offline; it is no longer counted in the fleet. A status starts the recovery.'),
+            tags: ['quiet'],
+            on: { status: { target: 'recovering', actions: 'setDocument' } },
+          },
+          adrift: {
+            id: 'adrift',
+            meta: described('Silent while most of the fleet is. It asks the fleet again every interval; a status starts the recovery.'),
+            tags: ['overdue'],
+            on: {
+              status: { target: 'recovering', actions: 'setDocument' },
+              verdict: { guard: 'isOffline', target: 'gone', actions: ['tellGone', 'showOffline'] },
+            },
+            after: { recheck: { target: 'adrift', reenter: true, actions: 'askFleet' } }, // (4)
+          },
+        },
+      },
+      health: {
+        id: 'health',
+        type: 'parallel',
+        states: {
+          services: {
+            initial: 'ok',
+            states: {
+              ok: {
+                meta: described('No service is reported as failed or degraded.'),
+                tags: ['healthy'],
+                on: {
+                  status: [
+                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
+                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded' },
+                  ],
+                },
+              },
+              degraded: {
+                meta: described('A service works, but not well. The next status decides anew.'),
+                tags: ['attention'],
+                on: {
+                  status: [
+                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
+                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok' },
+                  ],
+                },
+              },
+              failed: {
+                meta: described('A service is in error or unhealthy. The next status decides anew.'),
+                tags: ['attention'],
+                on: {
+                  status: [
+                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok' },
+                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded' },
+                  ],
+                },
+              },
+            },
+          },
+          gpu: {
+            initial: 'normal',
+            states: {
+              normal: {
+                meta: described(`No GPU is hot. High at ${health.gpuHighCelsius} °C.`),
+                tags: ['healthy'],
+                on: { status: { guard: 'gpuHot', target: 'high' } },
+              },
+              high: {
+                meta: described(`A GPU is hot. Normal again below ${health.gpuNormalCelsius} °C.`),
+                tags: ['attention'],
+                on: { status: { guard: 'gpuCool', target: 'normal' } },
+              },
+            },
+          },
+          disk: {
+            initial: 'ok',
+            states: {
+              ok: {
+                meta: described(`The disk has room. Low at ${health.diskLowPercent} % used.`),
+                tags: ['healthy'],
+                on: { status: { guard: 'diskFull', target: 'low' } },
+              },
+              low: {
+                meta: described(`The disk is nearly full. Ok again below ${health.diskOkPercent} % used.`),
+                tags: ['attention'],
+                on: { status: { guard: 'diskRoomy', target: 'ok' } },
+              },
+            },
+          },
+        },
+      },
+    },
+  });
+}
+
+function sameTags(left: readonly string[], right: readonly string[]): boolean {
+  return left.length === right.length && left.every((tag, index) => tag === right[index]);
+}
