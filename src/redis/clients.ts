@@ -52,9 +52,9 @@ export function createSubscriber(target: RedisTarget, context: ClientContext = {
   return client;
 }
 
-function createClient(target: RedisTarget, name: string, context: ClientContext, options: RedisOptions): Redis {
+function createClient(target: RedisTarget, name: string, context: ClientContext, options: Omit<RedisOptions, 'replyMapping'>): Redis {
   const random = context.random ?? Math.random;
-  const all: RedisOptions = {
+  const all: RedisOptions & { replyMapping?: 'legacy' } = {
     host: target.host,
     port: target.port,
     db: target.db,

@@ -1,0 +1,104 @@
+/**
+ * A commit as the flat arguments of the `commit` function, and its answer. The layout stands at the function's head in functions.lua.
+ */
+import type { CommitRequest, CommitResult, TimerWrites } from '../engine/ports.ts';
+import type { FunctionCall } from './function-library.ts';
+import type { Keys } from './keys.ts';
+
+/** Dead letters kept per partition. */
+export const DEAD_LETTERS_MAX = 10_000;
+
+export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
+  const own = keys.partition(request.partition);
+  const adds = groupBy(request.index.add, ([type, path]) => own.index(type, path));
+  const removes = groupBy(request.index.remove, ([type, path]) => own.index(type, path));
+  const names = [own.meta, own.inbox, own.records, own.documents, own.timers, own.liveness, own.outbox, own.invoking, own.dead];
+  for (const { type } of request.feed) names.push(own.feed(type));
+  names.push(...adds.keys(), ...removes.keys());
+
+  const args: (string | number)[] = [
+    request.owner,
+    request.epoch,
+    request.previous,
+    request.id,
+    request.firedThrough ?? '',
+    request.inbox,
+    request.time,
+    request.outbox ?? '',
+    DEAD_LETTERS_MAX,
+    request.feed.length,
+    adds.size,
+    removes.size,
+  ];
+  pushMeta(args, request);
+  pushPairs(args, request.records);
+  pushPairs(args, request.documents);
+  pushTimers(args, request.timers);
+  pushTimers(args, request.liveness);
+  pushAll(args, request.invoking.add);
+  pushAll(args, request.invoking.remove);
+  pushAll(args, request.deadLetters);
+  for (const { count, pack } of request.feed) args.push(count, pack);
+  for (const entries of adds.values()) {
+    args.push(entries.length * 2);
+    for (const [, , key, enteredAt] of entries) args.push(enteredAt, key);
+  }
+  for (const entries of removes.values()) {
+    args.push(entries.length);
+    for (const [, , key] of entries) args.push(key);
+  }
+  return { name: 'commit', keys: names, args };
+}
+
+export function readCommitReply(reply: unknown): CommitResult {
+  const [code, value] = reply as [number, number | string];
+  switch (code) {
+    case 1:
+      return { kind: 'committed', time: Number(value), repeated: false };
+    case 2:
+      return { kind: 'committed', time: Number(value), repeated: true };
+    case 3:
+      return { kind: 'diverged', stored: String(value) };
+    case 4:
+      return { kind: 'overtaken', entry: String(value) };
+    default:
+      return { kind: 'fenced' };
+  }
+}
+
+function pushMeta(args: (string | number)[], request: CommitRequest): void {
+  const countAt = args.push(0) - 1;
+  for (const [stream, position] of Object.entries(request.sources)) {
+    args.push(`source:${stream}`, `${position.id} ${position.watermark} ${position.observed}`);
+  }
+  for (const [partition, number] of Object.entries(request.applied)) args.push(`applied:${partition}`, number);
+  for (const [partition, number] of Object.entries(request.sent)) args.push(`sent:${partition}`, number);
+  args[countAt] = args.length - countAt - 1;
+}
+
+function pushPairs(args: (string | number)[], pairs: readonly (readonly [string, string])[]): void {
+  args.push(pairs.length * 2);
+  for (const [key, value] of pairs) args.push(key, value);
+}
+
+function pushTimers(args: (string | number)[], { set, remove }: TimerWrites): void {
+  args.push(set.length * 2);
+  for (const [member, due] of set) args.push(due, member);
+  pushAll(args, remove);
+}
+
+function pushAll(args: (string | number)[], values: readonly string[]): void {
+  args.push(values.length);
+  for (const value of values) args.push(value);
+}
+
+function groupBy<Entry>(entries: readonly Entry[], keyOf: (entry: Entry) => string): Map<string, Entry[]> {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const key = keyOf(entry);
+    const group = groups.get(key);
+    if (group) group.push(entry);
+    else groups.set(key, [entry]);
+  }
+  return groups;
+}

@@ -1,0 +1,72 @@
+/**
+ * The Function library in Redis: its text, the names of its functions, and calling them in one pipeline.
+ *
+ * 1. Library and functions carry a hash of the text: two versions of Castellan never overwrite each other's functions.
+ * 2. When Redis lost the library (FUNCTION FLUSH, a new master), it is loaded again and only the calls that
+ *    found no function are made again: they had not run.
+ */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { Command, type Redis } from 'ioredis';
+
+export type FunctionName = 'commit' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
+
+export interface FunctionCall {
+  readonly name: FunctionName;
+  readonly keys: readonly string[];
+  readonly args: readonly (string | number)[];
+}
+
+export interface FunctionLibrary {
+  readonly name: string;
+  load(client: Redis): Promise<void>;
+  /** The command for a pipeline. */
+  command(call: FunctionCall): Command;
+  /** Makes the calls in one pipeline; a call that failed has an Error in its place. */
+  call(client: Redis, calls: readonly FunctionCall[]): Promise<unknown[]>;
+}
+
+export function createFunctionLibrary(): FunctionLibrary {
+  const template = readFileSync(new URL('./functions.lua', import.meta.url), 'utf8');
+  const name = `castellan_${createHash('sha256').update(template).digest('hex').slice(0, 10)}`;
+  const text = template.replaceAll('@LIBRARY@', name);
+
+  const load = async (client: Redis): Promise<void> => {
+    await client.call('FUNCTION', 'LOAD', 'REPLACE', text);
+  };
+  const command = (call: FunctionCall): Command =>
+    new Command('fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args as (string | number)[]), { replyEncoding: 'utf8' });
+  const send = (client: Redis, calls: readonly FunctionCall[]): Promise<unknown[]> => runPipeline(client, calls.map(command));
+
+  return {
+    name,
+    load,
+    command,
+    async call(client, calls) {
+      const replies = await send(client, calls);
+      const missing = replies.flatMap((reply, index) => (isFunctionMissing(reply) ? [index] : []));
+      if (missing.length === 0) return replies;
+      await load(client);
+      const again = await send(
+        client,
+        missing.map((index) => calls[index] as FunctionCall),
+      );
+      missing.forEach((index, position) => (replies[index] = again[position]));
+      return replies;
+    },
+  };
+}
+
+/** One write, one reply for each command; an Error in the place of a command that failed. */
+export async function runPipeline(client: Redis, commands: readonly Command[]): Promise<unknown[]> {
+  if (commands.length === 0) return [];
+  // sendCommand is missing in the declarations; it is how every method of a pipeline ends.
+  const pipeline = client.pipeline() as ReturnType<Redis['pipeline']> & { sendCommand(command: Command): unknown };
+  for (const command of commands) pipeline.sendCommand(command);
+  const results = (await pipeline.exec()) ?? [];
+  return results.map(([error, reply]) => error ?? reply);
+}
+
+function isFunctionMissing(reply: unknown): boolean {
+  return reply instanceof Error && reply.message.includes('Function not found');
+}

@@ -1,0 +1,332 @@
+#!lua name=@LIBRARY@
+-- Every write that must be atomic, as one Redis Function library.
+--
+-- 1. All checks come before the first write: Lua is isolated but not transactional, an error leaves earlier writes.
+-- 2. No more than CHUNK values are unpacked at a time (Lua's stack ends at about 8,000).
+-- 3. Library and functions carry the hash of this file, so engines of two versions can share one Redis.
+-- 4. A repeated call with the same arguments changes nothing more (append: as far as its entries have dedupe ids).
+
+local CHUNK = 4000
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- command key args[from .. from + count - 1], in chunks; returns the index after the last value.
+local function spread(command, key, args, from, count)
+  local last = from + count - 1
+  local at = from
+  while at <= last do
+    local to = math.min(at + CHUNK - 1, last)
+    redis.call(command, key, unpack(args, at, to))
+    at = to + 1
+  end
+  return last + 1
+end
+
+-- Epoch and number of '<epoch>-<number>'.
+local function parts(id)
+  local dash = string.find(id, '-', 1, true)
+  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
+end
+
+local function is_after(left, right)
+  local left_ms, left_sequence = parts(left)
+  local right_ms, right_sequence = parts(right)
+  if left_ms ~= right_ms then return left_ms > right_ms end
+  return left_sequence > right_sequence
+end
+
+local function owns(meta, owner, epoch)
+  local stored = redis.call('HMGET', meta, 'owner', 'epoch')
+  return stored[1] == owner and stored[2] == epoch
+end
+
+-- Stores one batch of a partition.
+-- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…
+-- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes, then sections, each headed by
+--       its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
+--       liveness gone, invoking, no longer invoking, dead letters; for each feed: count pack; for each index to add to:
+--       number (score member)…; for each index to remove from: number member…
+-- Returns {1, time} written, {2, time} written by an earlier call, {0} fenced, {3, stored} diverged, {4, entry} overtaken.
+local function commit(keys, args)
+  local meta, inbox = keys[1], keys[2]
+  local stored = redis.call('HMGET', meta, 'owner', 'epoch', 'commit')
+  if stored[1] ~= args[1] or stored[2] ~= args[2] then return {0} end
+  local id = args[4]
+  local newest = stored[3] or '0-0'
+  if newest == id then return {2, now_ms()} end
+  if newest ~= args[3] then return {3, newest} end
+  if args[5] ~= '' then
+    local unread = redis.call('XRANGE', inbox, '(' .. args[6], '+', 'COUNT', 1)[1]
+    if unread then
+      local unread_ms = parts(unread[1])
+      if unread_ms < tonumber(args[5]) then return {4, unread[1]} end
+    end
+  end
+
+  -- The streams first: only their ids could be refused, and then nothing else has been written.
+  local feeds, adds, removes = tonumber(args[10]), tonumber(args[11]), tonumber(args[12])
+  local time = args[7]
+  if args[8] ~= '' then redis.call('XADD', keys[7], id, 'p', args[8]) end
+  local at = 13
+  local meta_count = tonumber(args[at])
+  local meta_at = at + 1
+  at = meta_at + meta_count
+  local sections = { 'HSET', 3, 'HSET', 4, 'ZADD', 5, 'ZREM', 5, 'ZADD', 6, 'ZREM', 6, 'SADD', 8, 'SREM', 8 }
+  local starts, counts = {}, {}
+  for section = 1, 8 do
+    counts[section] = tonumber(args[at])
+    starts[section] = at + 1
+    at = at + 1 + counts[section]
+  end
+  local dead_count = tonumber(args[at])
+  local dead_at = at + 1
+  at = dead_at + dead_count
+  for feed = 1, feeds do
+    redis.call('XADD', keys[9 + feed], id, 'n', args[at], 't', time, 'p', args[at + 1])
+    at = at + 2
+  end
+  if meta_count > CHUNK then
+    spread('HSET', meta, args, meta_at, meta_count)
+    redis.call('HSET', meta, 'commit', id, 'time', time, 'inbox', args[6])
+  else
+    redis.call('HSET', meta, 'commit', id, 'time', time, 'inbox', args[6], unpack(args, meta_at, meta_at + meta_count - 1))
+  end
+  for section = 1, 8 do
+    if counts[section] > 0 then spread(sections[section * 2 - 1], keys[sections[section * 2]], args, starts[section], counts[section]) end
+  end
+  for letter = dead_at, dead_at + dead_count - 1 do
+    redis.call('XADD', keys[9], 'MAXLEN', '~', args[9], '*', 'j', args[letter])
+  end
+  for index = 1, adds do
+    at = spread('ZADD', keys[9 + feeds + index], args, at + 1, tonumber(args[at]))
+  end
+  for index = 1, removes do
+    at = spread('ZREM', keys[9 + feeds + adds + index], args, at + 1, tonumber(args[at]))
+  end
+  if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
+  return {1, now_ms()}
+end
+
+-- Drops what is too old or too much from the dedupe ids: a bounded number of them, at least as many as this call added.
+local function forget_old_ids(hash, order, oldest_ms, max, added)
+  local budget = added * 2 + 16
+  local surplus = redis.call('LLEN', order) - max
+  while budget > 0 do
+    local first = redis.call('LINDEX', order, 0)
+    if not first then return end
+    if surplus <= 0 then
+      local entry = redis.call('HGET', hash, first)
+      if entry and parts(entry) > oldest_ms then return end
+    end
+    redis.call('LPOP', order)
+    redis.call('HDEL', hash, first)
+    surplus = surplus - 1
+    budget = budget - 1
+  end
+end
+
+-- Appends envelopes to an inbox, each dedupe id once, and rings once.
+-- KEYS  inbox dedupe order
+-- ARGV  windowMs idsMax bell, then for each envelope: dedupe id | '', number of values, field value …
+-- Returns an entry id for each envelope; with '=' before it when the dedupe id was known.
+local function append(keys, args)
+  local inbox, hash, order = keys[1], keys[2], keys[3]
+  local window = tonumber(args[1])
+  local starts, ids, wanted = {}, {}, {}
+  local at, total = 4, #args
+  while at <= total do
+    local number = #starts + 1
+    starts[number] = at
+    ids[number] = args[at]
+    if args[at] ~= '' then wanted[#wanted + 1] = args[at] end
+    at = at + 2 + tonumber(args[at + 1])
+  end
+  local known, oldest = {}, 0
+  if #wanted > 0 then
+    oldest = now_ms() - window
+    local found = redis.call('HMGET', hash, unpack(wanted))
+    for index = 1, #wanted do
+      local entry = found[index]
+      if entry and parts(entry) > oldest then
+        known[wanted[index]] = entry
+      elseif entry then
+        -- Expired but not dropped yet: it is about to stand at the end of the list again.
+        redis.call('LREM', order, 1, wanted[index])
+        redis.call('HDEL', hash, wanted[index])
+      end
+    end
+  end
+  local reply, pairs_added, ids_added = {}, {}, {}
+  for number = 1, #starts do
+    local id = ids[number]
+    local entry = id ~= '' and known[id]
+    if entry then
+      reply[number] = '=' .. entry
+    else
+      local from = starts[number] + 2
+      local new = redis.call('XADD', inbox, '*', unpack(args, from, from + tonumber(args[from - 1]) - 1))
+      reply[number] = new
+      if id ~= '' then
+        known[id] = new
+        ids_added[#ids_added + 1] = id
+        pairs_added[#pairs_added + 1] = id
+        pairs_added[#pairs_added + 1] = new
+      end
+    end
+  end
+  if #ids_added > 0 then
+    redis.call('HSET', hash, unpack(pairs_added))
+    redis.call('RPUSH', order, unpack(ids_added))
+    forget_old_ids(hash, order, oldest, tonumber(args[2]), #ids_added)
+    redis.call('PEXPIRE', hash, window)
+    redis.call('PEXPIRE', order, window)
+  end
+  redis.call('SPUBLISH', args[3], '1')
+  return reply
+end
+
+-- Takes a partition whose lease is free, expired or the caller's.
+-- KEYS  meta
+-- ARGV  owner leaseMs
+-- Returns {1, epoch} acquired, {0, owner, remainingMs} held.
+local function acquire(keys, args)
+  local stored = redis.call('HMGET', keys[1], 'owner', 'until', 'epoch')
+  local now = now_ms()
+  local remaining = (tonumber(stored[2] or '0') or 0) - now
+  if stored[1] and stored[1] ~= args[1] and remaining > 0 then return {0, stored[1], remaining} end
+  local epoch = string.format('%.0f', math.max((tonumber(stored[3] or '0') or 0) + 1, now))
+  redis.call('HSET', keys[1], 'owner', args[1], 'epoch', epoch, 'until', string.format('%.0f', now + tonumber(args[2])))
+  return {1, epoch}
+end
+
+-- Lengthens a lease. One that ran out is renewed too as long as nobody else took the partition.
+-- KEYS  meta
+-- ARGV  owner epoch leaseMs
+-- Returns 1 renewed, 0 fenced.
+local function renew(keys, args)
+  if not owns(keys[1], args[1], args[2]) then return 0 end
+  redis.call('HSET', keys[1], 'until', string.format('%.0f', now_ms() + tonumber(args[3])))
+  return 1
+end
+
+-- Gives a partition up; its epoch stays, so that the next one is higher.
+-- KEYS  meta
+-- ARGV  owner epoch
+-- Returns 1 released, 0 fenced.
+local function release(keys, args)
+  if not owns(keys[1], args[1], args[2]) then return 0 end
+  redis.call('HDEL', keys[1], 'owner', 'until')
+  return 1
+end
+
+-- Drops delivered commands, keeps and forgets retries, stores dead letters.
+-- KEYS  meta outbox retries dead
+-- ARGV  owner epoch firstKept|'' deadMax fingerprint, then sections, each headed by its number of values: retries (key value),
+--       retries gone, dead letters. The fingerprint tells a repeat of a call with dead letters from a new one.
+-- Returns 1 done, 0 fenced.
+local function acknowledge(keys, args)
+  local stored = redis.call('HMGET', keys[1], 'owner', 'epoch', 'acknowledged')
+  if stored[1] ~= args[1] or stored[2] ~= args[2] then return 0 end
+  if args[5] ~= '' then
+    if stored[3] == args[5] then return 1 end
+    redis.call('HSET', keys[1], 'acknowledged', args[5])
+  end
+  if args[3] ~= '' then redis.call('XTRIM', keys[2], 'MINID', '=', args[3]) end
+  local at = spread('HSET', keys[3], args, 7, tonumber(args[6]))
+  at = spread('HDEL', keys[3], args, at + 1, tonumber(args[at]))
+  for letter = at + 1, at + tonumber(args[at]) do
+    redis.call('XADD', keys[4], 'MAXLEN', '~', args[4], '*', 'j', args[letter])
+  end
+  return 1
+end
+
+-- Lines up packs for subscribers; those that were lined up before are passed over.
+-- KEYS  cursor positions
+-- ARGV  lengthMax, then for each pack: partition type id count
+-- Returns the number of packs added.
+local function sequence(keys, args)
+  local added = 0
+  for at = 2, #args, 4 do
+    local field = args[at] .. ':' .. args[at + 1]
+    local position = redis.call('HGET', keys[2], field)
+    if not position or is_after(args[at + 2], position) then
+      redis.call('XADD', keys[1], 'MAXLEN', '~', args[1], '*', 'p', args[at], 't', args[at + 1], 'i', args[at + 2], 'n', args[at + 3])
+      redis.call('HSET', keys[2], field, args[at + 2])
+      added = added + 1
+    end
+  end
+  return added
+end
+
+-- Ids and counts of the packs of one feed after an id, without the packs.
+-- KEYS  feed
+-- ARGV  after limit
+-- Returns {id, count, id, count, …}.
+local function list_packs(keys, args)
+  local reply = {}
+  for _, entry in ipairs(redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])) do
+    reply[#reply + 1] = entry[1]
+    reply[#reply + 1] = entry[2][2]
+  end
+  return reply
+end
+
+-- Trims a feed's oldest packs by age and by bytes, a bounded number of them and none after `through`.
+-- KEYS  feed
+-- ARGV  bytesMax ageMsMax through packsMax
+-- Returns the number of packs dropped.
+local function trim(keys, args)
+  local feed = keys[1]
+  local length = redis.call('XLEN', feed)
+  if length == 0 then return 0 end
+  local surplus = redis.call('MEMORY', 'USAGE', feed, 'SAMPLES', 64) - tonumber(args[1])
+  local oldest = now_ms() - tonumber(args[2])
+  local first_kept
+  local dropped, budget = 0, tonumber(args[4])
+  for _, entry in ipairs(redis.call('XRANGE', feed, '-', '+', 'COUNT', budget)) do
+    local fields = entry[2]
+    if is_after(entry[1], args[3]) then break end
+    if surplus <= 0 and tonumber(fields[4]) >= oldest then break end
+    surplus = surplus - #fields[6] - 32
+    dropped = dropped + 1
+    local ms, number = parts(entry[1])
+    first_kept = string.format('%.0f-%.0f', ms, number + 1)
+  end
+  if dropped > 0 then redis.call('XTRIM', feed, 'MINID', '=', first_kept) end
+  return dropped
+end
+
+-- What a person is shown of a partition.
+-- KEYS  meta inbox timers liveness outbox retries
+-- ARGV  scanMax: at most so many applied but untrimmed entries are looked for
+-- Returns {owner|false, until, epoch, inbox, entries not applied, timers, outbox, retries, now}.
+local function describe(keys, args)
+  local stored = redis.call('HMGET', keys[1], 'owner', 'until', 'epoch', 'inbox')
+  local position = stored[4] or '0-0'
+  local applied = #redis.call('XRANGE', keys[2], '-', position, 'COUNT', args[1])
+  return {
+    stored[1] or '',
+    stored[2] or '0',
+    stored[3] or '0',
+    position,
+    redis.call('XLEN', keys[2]) - applied,
+    redis.call('ZCARD', keys[3]) + redis.call('ZCARD', keys[4]),
+    redis.call('XLEN', keys[5]),
+    redis.call('HLEN', keys[6]),
+    now_ms(),
+  }
+end
+
+redis.register_function('@LIBRARY@_commit', commit)
+redis.register_function('@LIBRARY@_append', append)
+redis.register_function('@LIBRARY@_acquire', acquire)
+redis.register_function('@LIBRARY@_renew', renew)
+redis.register_function('@LIBRARY@_release', release)
+redis.register_function('@LIBRARY@_acknowledge', acknowledge)
+redis.register_function('@LIBRARY@_sequence', sequence)
+redis.register_function('@LIBRARY@_trim', trim)
+redis.register_function({ function_name = '@LIBRARY@_list_packs', callback = list_packs, flags = { 'no-writes' } })
+redis.register_function({ function_name = '@LIBRARY@_describe', callback = describe, flags = { 'no-writes' } })

@@ -1,0 +1,96 @@
+/**
+ * The names of all keys in Redis.
+ *
+ * 1. All keys of a partition share the hash tag `{p<N>}`, so that one Function may write them all on a Cluster.
+ * 2. Ids and types were checked before they came here and hold no braces: nothing from outside can change a tag.
+ */
+import { InvalidSettingError } from '../protocol/errors.ts';
+import { PARTITION_COUNT } from '../protocol/ids.ts';
+
+export const DEFAULT_PREFIX = 'castellan';
+const PREFIX = /^[A-Za-z0-9._:-]{1,64}$/;
+
+export interface PartitionKeys {
+  /** Hash: owner, epoch, until (lease), commit, time, inbox, `source:<stream>`, `applied:<p>`, `sent:<p>`. */
+  readonly meta: string;
+  /** Stream of envelopes. */
+  readonly inbox: string;
+  /** Hash: actor → JSON of its record. */
+  readonly records: string;
+  /** Hash: actor → JSON of its document. */
+  readonly documents: string;
+  /** Sorted sets: `<actor> <timer key>` by due time. */
+  readonly timers: string;
+  readonly liveness: string;
+  /** Stream: one pack of commands per commit, id = commit id. */
+  readonly outbox: string;
+  /** Hash: delivery key → retry. */
+  readonly retries: string;
+  /** Set of actors with a running invocation. */
+  readonly invoking: string;
+  /** Stream of dead letters. */
+  readonly dead: string;
+  /** Hash: dedupe id → entry id, and the same ids as a list in the order of their arrival. */
+  readonly dedupe: string;
+  readonly dedupeOrder: string;
+  /** Sharded pub/sub channel that rings when something was appended. */
+  readonly bell: string;
+  /** Stream: one pack of transitions per commit, id = commit id. */
+  feed(type: string): string;
+  /** Sorted set: actors in that atomic state by the time they entered it; the empty path holds all actors of the type by creation. */
+  index(type: string, statePath: string): string;
+}
+
+export interface Keys {
+  readonly prefix: string;
+  partition(partition: number): PartitionKeys;
+  /** Stream of pack addresses in the order that subscribers see. */
+  readonly cursor: string;
+  /** Hash: `<partition>:<type>` → newest pack in the cursor's stream. */
+  readonly cursorPositions: string;
+  /** Pub/sub channel of one waiting sender. */
+  reply(id: string): string;
+}
+
+/** Throws InvalidSettingError for a prefix that could change a hash tag. */
+export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
+  if (!PREFIX.test(prefix)) throw new InvalidSettingError('prefix', `must match ${PREFIX.source}.`);
+  const partitions = Array.from({ length: PARTITION_COUNT }, (_, partition) => partitionKeys(prefix, partition));
+  return {
+    prefix,
+    partition(partition) {
+      const keys = partitions[partition];
+      if (!keys) throw new RangeError(`There is no partition ${partition}.`);
+      return keys;
+    },
+    cursor: `${prefix}:{cursor}:packs`,
+    cursorPositions: `${prefix}:{cursor}:positions`,
+    reply: (id) => `${prefix}:reply:${id}`,
+  };
+}
+
+function partitionKeys(prefix: string, partition: number): PartitionKeys {
+  const base = `${prefix}:{p${partition}}:`;
+  return {
+    meta: `${base}meta`,
+    inbox: `${base}inbox`,
+    records: `${base}records`,
+    documents: `${base}documents`,
+    timers: `${base}timers`,
+    liveness: `${base}liveness`,
+    outbox: `${base}outbox`,
+    retries: `${base}retries`,
+    invoking: `${base}invoking`,
+    dead: `${base}dead`,
+    dedupe: `${base}dedupe`,
+    dedupeOrder: `${base}dedupe:order`,
+    bell: `${base}bell`,
+    feed: (type) => `${base}feed:${type}`,
+    index: (type, statePath) => `${base}index:${type}:${statePath}`,
+  };
+}
+
+/** Member of a timer set. An actor's address holds no space, so the first one ends it. */
+export function timerMember(actor: string, timerKey: string): string {
+  return `${actor} ${timerKey}`;
+}

@@ -1,0 +1,288 @@
+/**
+ * The engine's storage over Redis: each method is one pipeline of reads or of Function calls.
+ *
+ * 1. Whatever must be atomic is one Function (functions.lua); this file only lays out arguments and reads answers.
+ * 2. A method that rejects does so with RedisUnusableError and has perhaps taken effect; repeating it is safe (I1).
+ */
+import { createHash } from 'node:crypto';
+import { Command, type Redis } from 'ioredis';
+import type { AcquireResult, AppendResult, CommitResult, EngineStore, NumberedEnvelope, PackAddress, ReadResult, StreamEntry } from '../engine/ports.ts';
+import { InvalidEventError, RedisUnusableError } from '../protocol/errors.ts';
+import { encodeInboxEntry, EVENT_BYTES_MAX } from '../protocol/inbox-entry.ts';
+import { partitionOf } from '../protocol/ids.ts';
+import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
+import { createFunctionLibrary, runPipeline, type FunctionCall } from './function-library.ts';
+import type { Keys } from './keys.ts';
+import { readPartitionState } from './partition-state.ts';
+
+export interface StoreSettings {
+  /** How long a dedupe id is remembered, ms. */
+  readonly dedupeWindowMs: number;
+  /** How many dedupe ids a partition remembers; the oldest go first. */
+  readonly dedupeIdsMax: number;
+  /** How many pack addresses the cursor's stream keeps: how far back a subscriber can resume. */
+  readonly cursorLengthMax: number;
+}
+
+export const DEFAULT_STORE_SETTINGS: StoreSettings = { dedupeWindowMs: 86_400_000, dedupeIdsMax: 100_000, cursorLengthMax: 1_000_000 };
+
+/** One append call holds at most so many envelopes and bytes, so that it never blocks Redis for more than a few ms. */
+const APPEND_ENTRIES_MAX = 500;
+const APPEND_BYTES_MAX = 1_048_576;
+/** Pack addresses read at a time while a takeover looks for what was not sequenced. */
+const UNSEQUENCED_PAGE = 100;
+/** Packs that one trim may drop: a bounded pause; the next trim goes on. */
+const TRIM_PACKS_MAX = 200;
+
+/** A store whose functions are loaded. The client is the caller's, who also closes it. */
+export async function createRedisStore(client: Redis, keys: Keys, settings: Partial<StoreSettings> = {}): Promise<EngineStore> {
+  const library = createFunctionLibrary();
+  await guard('load functions', library.load(client));
+  const { dedupeWindowMs, dedupeIdsMax, cursorLengthMax } = { ...DEFAULT_STORE_SETTINGS, ...settings };
+  const call = (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => guard(what, library.call(client, calls));
+  const run = (what: string, commands: readonly Command[]): Promise<unknown[]> => guard(what, runPipeline(client, commands));
+  const callAll = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => throwFirst(what, await call(what, calls));
+
+  const appendCall = (partition: number, entries: readonly AppendEntry[]): FunctionCall => {
+    const own = keys.partition(partition);
+    const args: (string | number)[] = [dedupeWindowMs, dedupeIdsMax, own.bell];
+    for (const { dedupeId, fields } of entries) {
+      args.push(dedupeId, fields.length);
+      for (const field of fields) args.push(field);
+    }
+    return { name: 'append', keys: [own.inbox, own.dedupe, own.dedupeOrder], args };
+  };
+
+  return {
+    async time() {
+      return milliseconds(await guard('tell the time', client.time()));
+    },
+
+    async read({ inboxes, sources, count }): Promise<ReadResult> {
+      const limit = String(count);
+      const commands = [command('time')];
+      for (const { partition, after } of inboxes) commands.push(command('xrange', keys.partition(partition).inbox, `(${after}`, '+', 'COUNT', limit));
+      for (const { stream, after } of sources) {
+        commands.push(command('xrange', stream, `(${after}`, '+', 'COUNT', limit), command('xrange', stream, '-', '+', 'COUNT', '1'));
+      }
+      const replies = throwFirst('read', await run('read', commands));
+      const firstSource = 1 + inboxes.length;
+      return {
+        time: milliseconds(replies[0] as (string | number)[]),
+        inboxes: replies.slice(1, firstSource) as StreamEntry[][],
+        sources: sources.map((_, index) => ({
+          entries: replies[firstSource + index * 2] as StreamEntry[],
+          firstId: (replies[firstSource + index * 2 + 1] as StreamEntry[])[0]?.[0] ?? null,
+        })),
+      };
+    },
+
+    async load(requests) {
+      const asked = requests.filter(({ keys: actors }) => actors.length > 0);
+      const commands = asked.flatMap(({ partition, keys: actors }) => {
+        const own = keys.partition(partition);
+        return [command('hmget', own.records, ...actors), command('hmget', own.documents, ...actors)];
+      });
+      const replies = throwFirst('load', await run('load', commands)) as (string | null)[][];
+      let next = 0;
+      return requests.map(({ keys: actors }) => {
+        if (actors.length === 0) return [];
+        const records = replies[next++];
+        const documents = replies[next++];
+        return actors.map((key, index) => ({ key, record: records?.[index] ?? null, document: documents?.[index] ?? null }));
+      });
+    },
+
+    async commit(requests): Promise<(CommitResult | Error)[]> {
+      const replies = await call(
+        'commit',
+        requests.map((request) => commitCall(keys, request)),
+      );
+      return replies.map((reply) => (reply instanceof Error ? unusable('commit', reply) : readCommitReply(reply)));
+    },
+
+    async acquire(partition, owner, leaseMs): Promise<AcquireResult> {
+      const [reply] = await callAll('acquire', [{ name: 'acquire', keys: [keys.partition(partition).meta], args: [owner, leaseMs] }]);
+      const [taken, value, remaining] = reply as [number, string, number];
+      if (taken !== 1) return { kind: 'held', owner: value, remainingMs: remaining };
+      return { kind: 'acquired', state: await guard('load a partition', readPartitionState(client, keys, partition, Number(value))) };
+    },
+
+    async renew(owner, leases, leaseMs) {
+      const calls = leases.map(({ partition, epoch }): FunctionCall => ({
+        name: 'renew',
+        keys: [keys.partition(partition).meta],
+        args: [owner, epoch, leaseMs],
+      }));
+      return (await callAll('renew', calls)).map((reply) => reply === 1);
+    },
+
+    async release(owner, leases) {
+      const calls = leases.map(({ partition, epoch }): FunctionCall => ({ name: 'release', keys: [keys.partition(partition).meta], args: [owner, epoch] }));
+      await callAll('release', calls);
+    },
+
+    async append(envelopes): Promise<(AppendResult | Error)[]> {
+      const results: (AppendResult | Error)[] = [];
+      const entries: AppendEntry[] = [];
+      envelopes.forEach((envelope, position) => {
+        const event = JSON.stringify(envelope.event);
+        const bytes = Buffer.byteLength(event);
+        if (bytes > EVENT_BYTES_MAX) {
+          results[position] = new InvalidEventError(`The event has ${bytes} bytes of JSON; at most ${EVENT_BYTES_MAX} are taken.`, { field: 'event' });
+        } else {
+          const fields = encodeInboxEntry(envelope, event);
+          entries.push({ position, partition: partitionOf(envelope.actor), dedupeId: envelope.dedupeId ?? '', fields, bytes });
+        }
+      });
+      const batches = batchesOf(entries);
+      const replies = await call(
+        'append',
+        batches.map(({ partition, entries: batch }) => appendCall(partition, batch)),
+      );
+      batches.forEach(({ partition, entries: batch }, index) => {
+        const reply = replies[index];
+        batch.forEach(({ position }, place) => {
+          if (reply instanceof Error) results[position] = unusable('append', reply);
+          else results[position] = appendResult(partition, (reply as string[])[place] as string);
+        });
+      });
+      return results;
+    },
+
+    async appendMessages(messages: readonly NumberedEnvelope[]) {
+      const entries = messages.map(({ envelope, from, number }, position): AppendEntry => {
+        const event = JSON.stringify(envelope.event);
+        const fields = encodeInboxEntry(envelope, event, { from, number });
+        return { position, partition: partitionOf(envelope.actor), dedupeId: '', fields, bytes: Buffer.byteLength(event) };
+      });
+      await callAll(
+        'append messages',
+        batchesOf(entries).map(({ partition, entries: batch }) => appendCall(partition, batch)),
+      );
+    },
+
+    async acknowledge({ partition, owner, epoch, through, retriesSet, retriesRemoved, deadLetters }) {
+      const own = keys.partition(partition);
+      const fingerprint =
+        deadLetters.length === 0
+          ? ''
+          : createHash('sha256')
+              .update(JSON.stringify([epoch, through, deadLetters]))
+              .digest('base64');
+      const args: (string | number)[] = [owner, epoch, through === null ? '' : following(through), DEAD_LETTERS_MAX, fingerprint];
+      args.push(retriesSet.length * 2, ...retriesSet.flatMap(({ key, value }) => [key, value]));
+      args.push(retriesRemoved.length, ...retriesRemoved, deadLetters.length, ...deadLetters);
+      const [reply] = await callAll('acknowledge', [{ name: 'acknowledge', keys: [own.meta, own.outbox, own.retries, own.dead], args }]);
+      return reply === 1;
+    },
+
+    async sequence(addresses) {
+      if (addresses.length === 0) return;
+      const args = addresses.flatMap(({ partition, type, id, count }): (string | number)[] => [partition, type, id, count]);
+      await callAll('sequence', [{ name: 'sequence', keys: [keys.cursor, keys.cursorPositions], args: [cursorLengthMax, ...args] }]);
+    },
+
+    async unsequenced(partition, types) {
+      if (types.length === 0) return [];
+      const positions = await guard('read positions', client.hmget(keys.cursorPositions, ...types.map((type) => `${partition}:${type}`)));
+      const found: PackAddress[] = [];
+      for (const [index, type] of types.entries()) {
+        let after = positions[index] ?? '0-0';
+        for (let page = [''] as string[]; page.length > 0;) {
+          const calls: FunctionCall[] = [{ name: 'list_packs', keys: [keys.partition(partition).feed(type)], args: [after, UNSEQUENCED_PAGE] }];
+          page = (await callAll('list packs', calls))[0] as string[];
+          for (let at = 0; at < page.length; at += 2) found.push({ partition, type, id: (after = page[at] as string), count: Number(page[at + 1]) });
+        }
+      }
+      return found;
+    },
+
+    async publish(messages) {
+      await run(
+        'publish',
+        messages.map(([channel, message]) => command('publish', channel, message)),
+      );
+    },
+
+    async reply(outcomes) {
+      await run(
+        'reply',
+        outcomes.map(({ to, entry, outcome }) => command('publish', keys.reply(to), JSON.stringify({ entry, outcome }))),
+      );
+    },
+
+    async trim(partition, retention) {
+      const own = keys.partition(partition);
+      const calls = Object.entries(retention).map(([type, { maxBytes, maxAgeMs, through }]): FunctionCall => ({
+        name: 'trim',
+        keys: [own.feed(type)],
+        args: [maxBytes, maxAgeMs, through, TRIM_PACKS_MAX],
+      }));
+      await callAll('trim', calls);
+    },
+  };
+}
+
+interface AppendEntry {
+  /** Place in the caller's list. */
+  readonly position: number;
+  readonly partition: number;
+  readonly dedupeId: string;
+  readonly fields: readonly string[];
+  readonly bytes: number;
+}
+
+/** Groups by partition, in order, cut where a call would grow too large. */
+function batchesOf(entries: readonly AppendEntry[]): { readonly partition: number; readonly entries: AppendEntry[] }[] {
+  const batches: { partition: number; entries: AppendEntry[]; bytes: number }[] = [];
+  const open = new Map<number, { partition: number; entries: AppendEntry[]; bytes: number }>();
+  for (const entry of entries) {
+    let batch = open.get(entry.partition);
+    if (!batch || batch.entries.length >= APPEND_ENTRIES_MAX || batch.bytes + entry.bytes > APPEND_BYTES_MAX) {
+      batch = { partition: entry.partition, entries: [], bytes: 0 };
+      open.set(entry.partition, batch);
+      batches.push(batch);
+    }
+    batch.entries.push(entry);
+    batch.bytes += entry.bytes;
+  }
+  return batches;
+}
+
+function appendResult(partition: number, reply: string): AppendResult {
+  const repeated = reply.startsWith('=');
+  return { id: repeated ? reply.slice(1) : reply, partition, repeated };
+}
+
+/** The first id after `<epoch>-<number>`. */
+function following(id: string): string {
+  const dash = id.indexOf('-');
+  return `${id.slice(0, dash)}-${Number(id.slice(dash + 1)) + 1}`;
+}
+
+function command(name: string, ...args: string[]): Command {
+  return new Command(name, args, { replyEncoding: 'utf8' });
+}
+
+function milliseconds([seconds, microseconds]: readonly (string | number)[]): number {
+  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+}
+
+function unusable(what: string, cause: unknown): RedisUnusableError {
+  return new RedisUnusableError(`Redis could not ${what}: ${(cause as Error).message} It may have taken effect; the same call may be repeated.`, { cause });
+}
+
+async function guard<Value>(what: string, promise: Promise<Value>): Promise<Value> {
+  try {
+    return await promise;
+  } catch (error) {
+    throw unusable(what, error);
+  }
+}
+
+function throwFirst(what: string, replies: unknown[]): unknown[] {
+  const failed = replies.find((reply) => reply instanceof Error);
+  if (failed) throw unusable(what, failed);
+  return replies;
+}
