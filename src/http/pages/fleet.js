@@ -1,0 +1,293 @@
+/**
+ * The live fleet. Lists the nodes, follows the stream of transitions, and shows one node's actor.
+ *
+ * 1. The list is read again every few seconds (heartbeats are no transitions), and at once after a transition of a node.
+ * 2. A stream's transition moves its own row at once. After a gone cursor (410) the page begins again from a listing.
+ * 3. Everything from the server becomes text, never markup.
+ */
+const REFRESH_MS = 5_000;
+const TICK_MS = 1_000;
+const LIST_LIMIT = 500;
+const HISTORY_LIMIT = 25;
+/** The reasons of so many rows are asked for at once. */
+const REASONS_AT_ONCE = 4;
+const RETRY_MS = 2_000;
+
+const element = (id) => document.getElementById(id);
+const nodes = new Map(); // node id → node
+const reasons = new Map(); // node id → { since, text }
+const rows = new Map(); // node id → { row, cells }
+let selected = null;
+let actor = null;
+let cursor = null;
+let refreshing = null;
+
+function make(tag, { text, className, attributes = {} } = {}, ...children) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// Talking to the control plane
+
+async function api(path, options) {
+  const response = await fetch(path, { credentials: 'same-origin', ...options });
+  if (response.ok) return response.status === 204 ? null : await response.json();
+  const problem = await response.json().catch(() => ({ detail: response.statusText }));
+  throw Object.assign(new Error(problem.detail), { status: response.status, code: problem.code });
+}
+
+/** The secret of a one-time link stands in the fragment, which browsers send nowhere; it leaves the address bar before it is used. */
+async function openSession() {
+  const secret = new URLSearchParams(location.hash.slice(1)).get('link');
+  if (secret === null) return;
+  history.replaceState(null, '', location.pathname);
+  await api('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ secret }) });
+}
+
+function notify(error) {
+  const needsLink = error?.status === 401;
+  element('notice').hidden = !error;
+  element('notice').textContent = needsLink
+    ? `${error.message.includes('link') ? error.message : 'No session.'} Open the link that the server printed at its start, or make one with: castellan token --link`
+    : (error?.message ?? '');
+  if (needsLink) setConnection('signed out', 'down');
+}
+
+// The list
+
+async function refresh() {
+  refreshing ??= (async () => {
+    try {
+      const page = await api(`/api/fabric/nodes?limit=${LIST_LIMIT}`);
+      nodes.clear();
+      for (const node of page.items) nodes.set(node.nodeId, node);
+      notify(null);
+      renderList();
+      await loadReasons();
+    } catch (error) {
+      notify(error);
+    } finally {
+      refreshing = null;
+    }
+  })();
+  return refreshing;
+}
+
+async function loadReasons() {
+  const wanted = [...nodes.values()].filter((node) => reasons.get(node.nodeId)?.since !== node.since);
+  const worker = async () => {
+    for (let node = wanted.shift(); node; node = wanted.shift()) {
+      const page = await api(`/api/actors/node/${encodeURIComponent(node.nodeId)}/history?limit=1`).catch(() => null);
+      if (page?.items[0]) reasons.set(node.nodeId, { since: node.since, text: reasonOf(page.items[0]) });
+    }
+  };
+  await Promise.all(Array.from({ length: REASONS_AT_ONCE }, worker));
+  renderList();
+}
+
+function reasonOf({ event, cause }) {
+  if (cause.source === 'timer') return `timer ${event.type.replace(/^xstate\.after\./, '')}`;
+  return `${event.type} from ${cause.source.replace(/^(stream|actor):/, '')}`;
+}
+
+function renderList() {
+  const sorted = [...nodes.values()].sort((left, right) => left.name.localeCompare(right.name));
+  element('empty').hidden = sorted.length > 0;
+  for (const [id, { row }] of rows) {
+    if (nodes.has(id)) continue;
+    row.remove();
+    rows.delete(id);
+  }
+  sorted.forEach((node, index) => {
+    const { row } = renderRow(node);
+    const body = element('nodes');
+    if (body.children[index] !== row) body.insertBefore(row, body.children[index] ?? null);
+  });
+  const counts = Object.groupBy(sorted, (node) => node.state);
+  element('counts').replaceChildren(
+    ...['online', 'degraded', 'offline', 'unknown']
+      .filter((state) => counts[state])
+      .map((state) => make('li', {}, make('b', { text: String(counts[state].length) }), ' ', stateMark(state))),
+  );
+}
+
+function renderRow(node) {
+  let entry = rows.get(node.nodeId);
+  if (!entry) {
+    const open = make('button', { className: 'link', attributes: { type: 'button' } });
+    open.addEventListener('click', () => select(node.nodeId));
+    const cells = Array.from({ length: 7 }, (_, index) => make('td', { className: index > 3 ? 'number' : '' }));
+    cells[3].classList.add('why');
+    entry = { row: make('tr', {}, make('th', { attributes: { scope: 'row' } }, open), ...cells), open, cells };
+    entry.row.addEventListener('click', (event) => event.target === open || select(node.nodeId));
+    rows.set(node.nodeId, entry);
+  }
+  const { row, open, cells } = entry;
+  const system = node.status?.system ?? {};
+  row.toggleAttribute('data-selected', node.nodeId === selected);
+  open.textContent = node.name;
+  open.title = node.nodeId;
+  if (cells[0].dataset.state !== node.state) {
+    cells[0].dataset.state = node.state;
+    cells[0].replaceChildren(stateMark(node.state));
+  }
+  setAge(cells[1], node.since);
+  setAge(cells[2], node.lastSeenAt);
+  cells[3].textContent = reasons.get(node.nodeId)?.text ?? '';
+  setMeter(cells[4], system.cpu_percent);
+  setMeter(cells[5], percent(system.memory_used_gb, system.memory_total_gb) ?? system.memory_percent);
+  const gpus = (node.status?.gpu ?? []).map((gpu) => gpu.utilization_percent).filter(Number.isFinite);
+  setMeter(cells[6], gpus.length > 0 ? Math.max(...gpus) : undefined);
+  return entry;
+}
+
+const percent = (used, total) => (Number.isFinite(used) && total > 0 ? (100 * used) / total : undefined);
+
+function stateMark(state) {
+  return make('span', { className: `state ${state}`, text: state });
+}
+
+function setMeter(cell, value) {
+  if (!Number.isFinite(value)) return cell.replaceChildren(make('span', { className: 'muted', text: '–', attributes: { 'aria-label': 'not reported' } }));
+  const rounded = Math.round(value);
+  cell.replaceChildren(make('span', { text: `${rounded} %` }), make('meter', { attributes: { min: 0, max: 100, low: 80, high: 95, optimum: 0, value: rounded, 'aria-hidden': 'true' } }));
+}
+
+// Times are shown as ages, exact on hover, and go on by themselves.
+
+function setAge(target, time, kind = 'age') {
+  target.dataset[kind] = time ?? '';
+  target.title = time ?? '';
+  target.textContent = time ? (kind === 'age' ? `${duration(Date.now() - Date.parse(time))}` : dueText(time)) : 'never';
+}
+
+function dueText(time) {
+  const left = Date.parse(time) - Date.now();
+  return left > 0 ? `due in ${duration(left)}` : `due ${duration(-left)} ago`;
+}
+
+function duration(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`;
+}
+
+function tick() {
+  for (const target of document.querySelectorAll('[data-age]')) setAge(target, target.dataset.age);
+  for (const target of document.querySelectorAll('[data-due]')) setAge(target, target.dataset.due, 'due');
+}
+
+// One node's actor
+
+async function select(id) {
+  selected = id;
+  actor = null;
+  renderList();
+  await loadActor();
+  if (selected === id) element('detail').focus({ preventScroll: false });
+}
+
+function closeDetail() {
+  const opener = rows.get(selected)?.open;
+  selected = null;
+  element('detail').hidden = true;
+  renderList();
+  opener?.focus();
+}
+
+async function loadActor() {
+  const id = selected;
+  if (id === null) return;
+  const path = `/api/actors/node/${encodeURIComponent(id)}`;
+  try {
+    const [view, past] = await Promise.all([api(path), api(`${path}/history?limit=${HISTORY_LIMIT}`)]);
+    if (id !== selected) return;
+    actor = view;
+    renderActor(past);
+  } catch (error) {
+    notify(error);
+  }
+}
+
+function renderActor(past) {
+  element('detail').hidden = false;
+  element('detail-title').textContent = `${actor.type}/${actor.id}`;
+  const facts = [
+    ['State', valueText(actor.value)],
+    ['Revision', `${actor.revision} (machine ${actor.machineVersion})`],
+    ['Health', (actor.tags ?? []).join(', ') || '–'],
+    ...(actor.parked ? [['Parked', actor.parked]] : []),
+  ];
+  element('facts').replaceChildren(...facts.flatMap(([name, value]) => [make('dt', { text: name }), make('dd', { text: value })]));
+  const timers = actor.timers.map((timer) => {
+    const due = make('span', { className: 'muted' });
+    setAge(due, timer.dueAt, 'due');
+    return make('li', {}, make('code', { text: timer.id.slice(timer.id.indexOf('|') + 1) }), ' ', due);
+  });
+  element('timers').replaceChildren(...(timers.length > 0 ? timers : [make('li', { className: 'muted', text: 'none armed' })]));
+  element('next-events').replaceChildren(...actor.nextEvents.map((type) => make('li', { text: type })));
+  element('history').replaceChildren(...past.items.map(historyItem));
+  if (past.truncated) element('history').append(make('li', { className: 'muted', text: 'What was before has been trimmed.' }));
+}
+
+function historyItem(transition) {
+  const from = valueText(transition.from);
+  const to = valueText(transition.to);
+  const age = make('span');
+  setAge(age, transition.at);
+  return make(
+    'li',
+    {},
+    make('div', {}, make('b', { text: from === to ? to : `${from} → ${to}` })),
+    make('div', { className: 'muted' }, `${reasonOf(transition)} · revision ${transition.revision} · `, age, ' ago'),
+  );
+}
+
+/** `{connection: 'online', health: {disk: 'ok'}}` as `connection.online, health.disk.ok`. */
+function valueText(value) {
+  if (value === null || value === undefined) return '(new)';
+  if (typeof value === 'string') return value;
+  return Object.entries(value)
+    .flatMap(([name, inner]) => (valueText(inner) === '' ? [name] : valueText(inner).split(', ').map((part) => `${name}.${part}`)))
+    .join(', ');
+}
+
+// The stream
+
+function setConnection(text, kind) {
+  element('connection').textContent = text;
+  element('connection').dataset.kind = kind;
+}
+
+function follow() {
+  const source = new EventSource(`/events/stream?types=node${cursor === null ? '' : `&cursor=${encodeURIComponent(cursor)}`}`);
+  source.addEventListener('open', () => setConnection('live', 'up'));
+  source.addEventListener('transition', (message) => {
+    cursor = message.lastEventId;
+    const transition = JSON.parse(message.data);
+    reasons.delete(transition.id);
+    void refresh();
+    if (transition.id === selected) void loadActor();
+  });
+  source.addEventListener('error', () => {
+    setConnection('reconnecting…', 'down');
+    if (source.readyState !== EventSource.CLOSED) return;
+    // Refused: a gone cursor or an ended session. Both begin anew from a listing.
+    cursor = null;
+    setTimeout(() => void refresh().then(follow), RETRY_MS);
+  });
+}
+
+element('close').addEventListener('click', closeDetail);
+document.addEventListener('keydown', (event) => event.key === 'Escape' && selected !== null && closeDetail());
+setInterval(tick, TICK_MS);
+setInterval(() => void refresh().then(loadActor), REFRESH_MS);
+await openSession().catch(notify);
+if (element('notice').hidden) await refresh();
+follow();

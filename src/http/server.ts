@@ -1,0 +1,157 @@
+/**
+ * The control plane over HTTP: Fastify with its guards, in the order in which a request meets them, and the routes.
+ *
+ *   pressure → rate limit → CORS, security headers, cookies → access → body and schema → handler
+ *
+ * Each guard answers by itself with a problem document; what a handler throws ends in `answerError`.
+ */
+import cookie from '@fastify/cookie';
+import cors from '@fastify/cors';
+import helmet from '@fastify/helmet';
+import rateLimit from '@fastify/rate-limit';
+import swagger from '@fastify/swagger';
+import underPressure from '@fastify/under-pressure';
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
+import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { ControlPlane } from '../protocol/control-plane.ts';
+import { guardRoutes } from './access.ts';
+import { createSessions, type Sessions } from './auth/sessions.ts';
+import { tokenVerifier, type TokenKeys, type WallClock } from './auth/tokens.ts';
+import { BODY_BYTES_MAX, limitBody } from './body-limits.ts';
+import { eventStreams, type EventStreamOptions } from './event-stream.ts';
+import { liveStatus } from './live/live-status.ts';
+import { answerError, sendProblem } from './problem.ts';
+import { actorRoutes } from './routes/actors.ts';
+import type { App, RouteContext } from './routes/context.ts';
+import { deadLetterRoutes } from './routes/dead-letters.ts';
+import { eventStreamRoutes } from './routes/events-stream.ts';
+import { healthRoutes } from './routes/health.ts';
+import { machineRoutes } from './routes/machines.ts';
+import { metricsRoutes } from './routes/metrics.ts';
+import { nodeRoutes } from './routes/nodes.ts';
+import { pageRoutes } from './routes/pages.ts';
+import { partitionRoutes } from './routes/partitions.ts';
+import { sessionRoutes } from './routes/sessions.ts';
+import type { HttpSettings } from './settings.ts';
+
+/** Longer than the agent's and the engine's own stalls; beyond it, answering reads would only add to the trouble. */
+const EVENT_LOOP_DELAY_MS_MAX = 2_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const URL_PARAMETER_LENGTH_MAX = 512;
+
+export interface HttpServerOptions {
+  readonly controlPlane: ControlPlane;
+  readonly settings: HttpSettings;
+  readonly tokenKeys: TokenKeys;
+  /** The data folder's own secret: session cookies are signed with a key derived from it. */
+  readonly ownSecret: Uint8Array;
+  readonly version: string;
+  readonly logger?: FastifyBaseLogger;
+  /** Wall clock, ms since the epoch. */
+  readonly now?: WallClock;
+  readonly liveTimeoutMs?: number;
+  readonly stream?: Pick<EventStreamOptions, 'heartbeatMs' | 'stallMs'>;
+}
+
+export interface HttpServer {
+  /** Listens with `app.listen({ host, port })`, ends with `app.close()`. */
+  readonly app: FastifyInstance;
+  readonly sessions: Sessions;
+}
+
+export async function createHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { controlPlane, settings, tokenKeys, ownSecret, now = Date.now } = options;
+  const app: App = Fastify({
+    ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: URL_PARAMETER_LENGTH_MAX },
+    // Idle keep-alive connections end at a close; streams are ended in preClose.
+    forceCloseConnections: 'idle',
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(() => JSON.stringify);
+  app.setErrorHandler<FastifyError>(answerError);
+
+  const sessions = createSessions(ownSecret, now);
+  const access = { verifyBearer: tokenVerifier(tokenKeys, 'bearer', now), verifySession: sessions.verify, allowedOrigins: settings.corsOrigins };
+  const streams = eventStreams({ controlPlane, now, ...options.stream });
+  const live = liveStatus({
+    networks: settings.liveNetworks,
+    ...(settings.localNodeId === undefined ? {} : { localNodeId: settings.localNodeId }),
+    ...(options.liveTimeoutMs === undefined ? {} : { timeoutMs: options.liveTimeoutMs }),
+  });
+  const context: RouteContext = { controlPlane, sessions, access, live, streams, now };
+
+  await registerGuards(app, settings, options.version);
+  guardRoutes(app as unknown as FastifyInstance, access);
+  app.addHook('preValidation', limitBody);
+  app.addHook('preClose', async () => streams.close());
+  app.addHook('onClose', async () => live.close());
+  registerRoutes(app, context);
+  return { app: app as unknown as FastifyInstance, sessions };
+}
+
+async function registerGuards(app: App, settings: HttpSettings, version: string): Promise<void> {
+  await app.register(underPressure, {
+    maxEventLoopDelay: EVENT_LOOP_DELAY_MS_MAX,
+    pressureHandler: (request, reply) => {
+      if (request.url === '/health' || request.url === '/metrics') return;
+      sendProblem(reply.header('retry-after', '2'), 'overloaded', 'The process is overloaded; try again in some seconds.');
+    },
+  });
+  await app.register(rateLimit, { global: true, max: settings.requestsPerMinute, timeWindow: 60_000 });
+  await app.register(cors, {
+    origin: settings.corsOrigins === '*' ? '*' : [...settings.corsOrigins],
+    credentials: settings.corsOrigins !== '*',
+    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+    exposedHeaders: ['retry-after', 'www-authenticate'],
+    maxAge: 600,
+  });
+  await app.register(helmet, {
+    // `self` alone; nothing inline. No upgrade to https: on loopback there is none.
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        styleSrc: ["'self'"],
+        connectSrc: ["'self'"],
+        imgSrc: ["'self'", 'data:'],
+        baseUri: ["'none'"],
+        formAction: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    crossOriginResourcePolicy: { policy: settings.corsOrigins.length === 0 ? 'same-origin' : 'cross-origin' },
+    referrerPolicy: { policy: 'no-referrer' },
+    strictTransportSecurity: false,
+  });
+  await app.register(cookie);
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Castellan', version, description: 'Durable state machines over Redis Streams, and a live fleet of nodes.' },
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+      security: [{ bearer: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+}
+
+function registerRoutes(app: App, context: RouteContext): void {
+  healthRoutes(app, context);
+  metricsRoutes(app, context);
+  sessionRoutes(app, context);
+  nodeRoutes(app, context);
+  machineRoutes(app, context);
+  actorRoutes(app, context);
+  deadLetterRoutes(app, context);
+  partitionRoutes(app, context);
+  eventStreamRoutes(app, context);
+  pageRoutes(app);
+  app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true }, handler: async () => app.swagger() });
+  app.setNotFoundHandler((request, reply) =>
+    sendProblem(reply, 'not_found', `There is nothing at ${request.method} ${request.url.split('?')[0]?.slice(0, 200)}. See /docs.`),
+  );
+}
