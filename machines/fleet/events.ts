@@ -19,9 +19,7 @@ export const fleetEvents = {
   release: z.looseObject({ type: z.literal('release') }),
 };
 
-export type FleetEvent =
-  | { readonly type: 'joined' | 'late' | 'back' | 'gone' | 'left' | 'release' }
-  | { readonly type: 'ask'; readonly nodeId: string };
+export type FleetEvent = { readonly type: 'joined' | 'late' | 'back' | 'gone' | 'left' | 'release' } | { readonly type: 'ask'; readonly nodeId: string };
 
 /** Parameters of the effect `publishFleetIncident`. */
 export type FleetIncident = {

@@ -50,14 +50,14 @@ export function createFleetMachine(brake: BrakeSettings, easingMs: number) {
     },
     actions: {
       /** Effect: tells the world once that many nodes fell silent together, and once that it is over. */
-      publishFleetIncident: (_, _incident: FleetIncident) => {},
+      publishFleetIncident: (_args, _incident: FleetIncident) => {},
       count: assign(({ context }, change: { readonly total: number; readonly late: number }) => ({
         total: context.total + change.total,
         late: context.late + change.late,
       })),
       answer: sendTo(
         ({ event }) => durableActor('node', event.type === 'ask' ? event.nodeId : ''),
-        (_, verdict: 'offline' | 'unknown') => ({ type: 'verdict', verdict }),
+        (_args, verdict: 'offline' | 'unknown') => ({ type: 'verdict', verdict }),
       ),
     },
   }).createMachine({

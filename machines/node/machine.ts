@@ -88,10 +88,8 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
       /** Built in: stores the document that came with the event. */
       setDocument: () => {},
       /** Effect: tells the world on `node:state:{nodeId}`. */
-      publishNodeState: (_, _change: NodeStateChange) => {},
-      adoptDetails: assign(({ context, event }) =>
-        event.type === 'status' ? { org: event.orgId, name: event.name, tags: event.tags ?? context.tags } : {},
-      ),
+      publishNodeState: (_args, _change: NodeStateChange) => {},
+      adoptDetails: assign(({ context, event }) => (event.type === 'status' ? { org: event.orgId, name: event.name, tags: event.tags ?? context.tags } : {})),
       tellJoined: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'joined' }),
       tellLate: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'late' }),
       tellBack: sendTo(({ context }) => durableActor('fleet', context.org), { type: 'back' }),
@@ -129,7 +127,9 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             on: { 'show.degraded': 'degraded' },
           },
           degraded: {
-            meta: described(`${missedDegraded} beats were missed. 2 beats bring it back; at ${missedOffline} missed beats the fleet decides whether it is offline.`),
+            meta: described(
+              `${missedDegraded} beats were missed. 2 beats bring it back; at ${missedOffline} missed beats the fleet decides whether it is offline.`,
+            ),
             tags: ['attention'],
             entry: published('degraded'),
             on: { 'show.online': 'online', 'show.offline': 'offline', 'show.unknown': 'unknown' },
@@ -186,7 +186,9 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
           },
           asking: {
             id: 'asking',
-            meta: described('The offline deadline has passed; the fleet is asked whether this node is lost or the fault is a common one. A status starts the recovery.'),
+            meta: described(
+              'The offline deadline has passed; the fleet is asked whether this node is lost or the fault is a common one. A status starts the recovery.',
+            ),
             tags: ['overdue'],
             entry: 'askFleet',
             on: {
@@ -209,11 +211,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
               ],
             },
             after: {
-              recovery: [
-                { guard: 'shownOffline', target: 'gone' },
-                { guard: 'shownUnknown', target: 'adrift', actions: 'askFleet' },
-                { target: 'asking' },
-              ],
+              recovery: [{ guard: 'shownOffline', target: 'gone' }, { guard: 'shownUnknown', target: 'adrift', actions: 'askFleet' }, { target: 'asking' }],
             },
           },
           gone: {
