@@ -58,12 +58,12 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       return milliseconds(await guard('tell the time', client.time()));
     },
 
-    async read({ inboxes, sources, count }): Promise<ReadResult> {
-      const limit = String(count);
+    async read({ inboxes, sources, count, sourceCount }): Promise<ReadResult> {
+      const [limit, sourceLimit] = [String(count), String(sourceCount)];
       const commands = [command('time')];
       for (const { partition, after } of inboxes) commands.push(command('xrange', keys.partition(partition).inbox, `(${after}`, '+', 'COUNT', limit));
       for (const { stream, after } of sources) {
-        commands.push(command('xrange', stream, `(${after}`, '+', 'COUNT', limit), command('xrange', stream, '-', '+', 'COUNT', '1'));
+        commands.push(command('xrange', stream, `(${after}`, '+', 'COUNT', sourceLimit), command('xrange', stream, '-', '+', 'COUNT', '1'));
       }
       const replies = throwFirst('read', await run('read', commands));
       const firstSource = 1 + inboxes.length;

@@ -1,0 +1,44 @@
+/**
+ * Hears the bells that the append function rings: one sharded pub/sub channel per partition.
+ *
+ * 1. A ring says "look now", nothing more: lost or doubled rings do no harm, the loop also looks by itself.
+ * 2. After a reconnect every partition rings once, because what was rung meanwhile was not heard.
+ *
+ * Sharded channels stay on the master that holds the partition, so a Cluster does not broadcast every append.
+ * On one server they cost the same as plain PUBLISH: the channel is looked up in a hash either way.
+ */
+import type { Redis } from 'ioredis';
+import type { Doorbell } from '../engine/ports.ts';
+import { PARTITION_COUNT } from '../protocol/ids.ts';
+import type { Keys } from './keys.ts';
+
+/** `subscriber` is a connected client of its own; the doorbell does not close it. */
+export function createDoorbell(subscriber: Redis, keys: Keys): Doorbell {
+  const partitions = new Map(Array.from({ length: PARTITION_COUNT }, (_, partition) => [keys.partition(partition).bell, partition]));
+  let stop: (() => Promise<void>) | undefined;
+
+  return {
+    async listen(ring) {
+      const onMessage = (channel: string): void => {
+        const partition = partitions.get(channel);
+        if (partition !== undefined) ring(partition);
+      };
+      const onReady = (): void => {
+        for (const partition of partitions.values()) ring(partition);
+      };
+      subscriber.on('smessage', onMessage);
+      subscriber.on('ready', onReady);
+      stop = async () => {
+        subscriber.off('smessage', onMessage);
+        subscriber.off('ready', onReady);
+        // A link that is down has no subscriptions to end.
+        if (subscriber.status === 'ready') await subscriber.sunsubscribe(...partitions.keys()).catch(() => undefined);
+      };
+      await subscriber.ssubscribe(...partitions.keys());
+    },
+    async close() {
+      await stop?.();
+      stop = undefined;
+    },
+  };
+}

@@ -1,0 +1,217 @@
+/**
+ * Redis for the simulator: the engine's storage in memory, on a virtual clock, with faults injected at named points.
+ *
+ * 1. `MemoryRedis` is the server, shared by all engines of a run; `store(gate)` is one engine's connection to it.
+ * 2. The gate stands before and after every operation. It may take time, throw (before: nothing was written; after: the reply
+ *    is lost) or never resolve (the engine died there). Between two gates an operation is atomic.
+ * 3. Nothing here reads a real clock or draws chance.
+ */
+import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, PackAddress, ReadResult } from '../../src/engine/ports.ts';
+import { InvalidEventError } from '../../src/protocol/errors.ts';
+import type { Envelope, Outcome } from '../../src/protocol/envelope.ts';
+import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START } from '../../src/protocol/ids.ts';
+import { encodeInboxEntry, EVENT_BYTES_MAX } from '../../src/protocol/inbox-entry.ts';
+import { MemoryPartition, type DedupeLimits } from './memory-partition.ts';
+import { MemoryStream } from './memory-stream.ts';
+
+export type Gate = (name: keyof EngineStore, phase: 'before' | 'after', detail?: unknown) => Promise<void>;
+
+/** Everything that determines what commits answer, in order: enough to ask real Redis the same. */
+export type Recorded =
+  | { readonly kind: 'lease'; readonly partition: number; readonly owner: string | null; readonly epoch: number }
+  | { readonly kind: 'appended'; readonly partition: number; readonly id: string; readonly fields: readonly string[] }
+  | { readonly kind: 'commit'; readonly request: CommitRequest; readonly result: CommitResult };
+
+export interface MemoryRedisOptions {
+  /** Virtual time, ms since the epoch: Redis's clock. */
+  readonly now: () => number;
+  readonly dedupe?: Partial<DedupeLimits>;
+  /** Told of everything that {@link Recorded} names. */
+  readonly record?: (entry: Recorded) => void;
+}
+
+const OPEN: Gate = async () => undefined;
+
+export class MemoryRedis {
+  readonly partitions: readonly MemoryPartition[] = Array.from({ length: PARTITION_COUNT }, () => new MemoryPartition());
+  readonly cursor = new MemoryStream();
+  readonly cursorPositions = new Map<string, string>();
+  readonly published: (readonly [channel: string, message: string])[] = [];
+  readonly replies: { readonly to: string; readonly entry: string; readonly outcome: Outcome }[] = [];
+  readonly #sources = new Map<string, MemoryStream>();
+  readonly #listeners = new Set<(partition: number) => void>();
+  readonly #options: MemoryRedisOptions;
+  readonly #limits: DedupeLimits;
+
+  constructor(options: MemoryRedisOptions) {
+    this.#options = options;
+    this.#limits = { windowMs: 86_400_000, idsMax: 100_000, ...options.dedupe };
+  }
+
+  now(): number {
+    return this.#options.now();
+  }
+
+  partition(number: number): MemoryPartition {
+    const partition = this.partitions[number];
+    if (!partition) throw new RangeError(`There is no partition ${number}.`);
+    return partition;
+  }
+
+  /** A source stream of another system; created empty at its first mention. */
+  source(name: string): MemoryStream {
+    let stream = this.#sources.get(name);
+    if (!stream) this.#sources.set(name, (stream = new MemoryStream()));
+    return stream;
+  }
+
+  /** What an outside system does: XADD to a source stream. */
+  addToSource(name: string, fields: readonly string[]): string {
+    return this.source(name).add(fields, { now: this.now() });
+  }
+
+  append(envelope: Envelope, numbered?: { readonly from: number; readonly number: number }): AppendResult | Error {
+    const event = JSON.stringify(envelope.event);
+    if (Buffer.byteLength(event) > EVENT_BYTES_MAX) return new InvalidEventError('The event is too large.', { field: 'event' });
+    const partition = partitionOf(envelope.actor);
+    const fields = encodeInboxEntry(envelope, event, numbered);
+    const { id, repeated } = this.partition(partition).append(fields, numbered ? undefined : envelope.dedupeId, this.now(), this.#limits);
+    if (!repeated) this.#options.record?.({ kind: 'appended', partition, id, fields });
+    for (const ring of this.#listeners) ring(partition);
+    return { id, partition, repeated };
+  }
+
+  commit(request: CommitRequest): CommitResult {
+    const result = this.partition(request.partition).commit(request, this.now());
+    this.#options.record?.({ kind: 'commit', request, result });
+    return result;
+  }
+
+  sequence(addresses: readonly PackAddress[]): void {
+    for (const { partition, type, id, count } of addresses) {
+      const field = `${partition}:${type}`;
+      if (compareEntryIds(id, this.cursorPositions.get(field) ?? STREAM_START) <= 0) continue;
+      this.cursor.add(['p', String(partition), 't', type, 'i', id, 'n', String(count)], { now: this.now() });
+      this.cursorPositions.set(field, id);
+    }
+  }
+
+  doorbell(): Doorbell {
+    let heard: ((partition: number) => void) | undefined;
+    return {
+      listen: async (ring) => {
+        heard = ring;
+        this.#listeners.add(ring);
+      },
+      close: async () => {
+        if (heard) this.#listeners.delete(heard);
+      },
+    };
+  }
+
+  recordLease(number: number): void {
+    const { owner, epoch } = this.partition(number);
+    this.#options.record?.({ kind: 'lease', partition: number, owner, epoch });
+  }
+
+  store(gate: Gate = OPEN): EngineStore {
+    return createMemoryStore(this, gate);
+  }
+}
+
+function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
+  const gated = async <Value>(name: keyof EngineStore, detail: unknown, operation: () => Value): Promise<Value> => {
+    await gate(name, 'before', detail);
+    const value = operation();
+    await gate(name, 'after', detail);
+    return value;
+  };
+  /** One of several calls in a pipeline: its failure stands in its place. */
+  const placed = async <Value>(name: keyof EngineStore, detail: unknown, operation: () => Value): Promise<Value | Error> => {
+    try {
+      return await gated(name, detail, operation);
+    } catch (error) {
+      return error as Error;
+    }
+  };
+
+  return {
+    time: () => gated('time', undefined, () => redis.now()),
+
+    read: (request) =>
+      gated('read', request, (): ReadResult => ({
+        time: redis.now(),
+        inboxes: request.inboxes.map(({ partition, after }) => redis.partition(partition).inbox.after(after, request.count)),
+        sources: request.sources.map(({ stream, after }) => ({
+          entries: redis.source(stream).after(after, request.sourceCount),
+          firstId: redis.source(stream).firstId,
+        })),
+      })),
+
+    load: (requests) =>
+      gated('load', requests, () =>
+        requests.map(({ partition, keys }) => {
+          const { records, documents } = redis.partition(partition);
+          return keys.map((key) => ({ key, record: records.get(key) ?? null, document: documents.get(key) ?? null }));
+        }),
+      ),
+
+    async commit(requests) {
+      const results: (CommitResult | Error)[] = [];
+      for (const request of requests) results.push(await placed('commit', request, () => redis.commit(request)));
+      return results;
+    },
+
+    acquire: (partition, owner, leaseMs) =>
+      gated('acquire', { partition, owner }, () => {
+        const result = redis.partition(partition).acquire(owner, leaseMs, redis.now());
+        redis.recordLease(partition);
+        return result;
+      }),
+
+    renew: (owner, leases, leaseMs) =>
+      gated('renew', leases, () => leases.map(({ partition, epoch }) => redis.partition(partition).renew(owner, epoch, leaseMs, redis.now()))),
+
+    release: (owner, leases) =>
+      gated('release', leases, () => {
+        for (const { partition, epoch } of leases) {
+          redis.partition(partition).release(owner, epoch);
+          redis.recordLease(partition);
+        }
+      }),
+
+    async append(envelopes) {
+      const results: (AppendResult | Error)[] = [];
+      for (const envelope of envelopes) results.push(await placed('append', envelope, () => redis.append(envelope)));
+      return results;
+    },
+
+    async appendMessages(messages) {
+      for (const message of messages) await gated('appendMessages', message, () => redis.append(message.envelope, message));
+    },
+
+    acknowledge: (request) => gated('acknowledge', request, () => redis.partition(request.partition).acknowledge(request, redis.now())),
+
+    sequence: (addresses) => gated('sequence', addresses, () => redis.sequence(addresses)),
+
+    unsequenced: (partition, types) =>
+      gated('unsequenced', { partition, types }, () =>
+        types.flatMap((type) =>
+          redis
+            .partition(partition)
+            .feed(type)
+            .after(redis.cursorPositions.get(`${partition}:${type}`) ?? STREAM_START)
+            .map(([id, fields]) => ({ partition, type, id, count: Number(fields[1]) })),
+        ),
+      ),
+
+    publish: (messages) => gated('publish', messages, () => void redis.published.push(...messages)),
+
+    reply: (outcomes) => gated('reply', outcomes, () => void redis.replies.push(...outcomes)),
+
+    trim: (partition, retention) =>
+      gated('trim', { partition, retention }, () => {
+        for (const [type, limits] of Object.entries(retention)) redis.partition(partition).trim(type, limits, redis.now());
+      }),
+  };
+}
