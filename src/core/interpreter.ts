@@ -1,0 +1,267 @@
+/**
+ * The only file that knows how XState interprets a machine, so that its next major version is a change of this file.
+ *
+ * 1. Nothing here runs an effect: actions are collected, child actors are inert references.
+ * 2. One scope serves all steps of an actor type; a step is synchronous, so it is never shared by two.
+ * 3. A step takes at most {@link MICROSTEPS_MAX} microsteps, children included.
+ */
+import type { AnyActorRef, AnyMachineSnapshot, AnyStateMachine } from 'xstate';
+import { evaluateGuard } from 'xstate/guards';
+import type { MachineEvent } from '../protocol/envelope.ts';
+import { StepRefusal } from './refusal.ts';
+import { isActorReference } from './json-exact.ts';
+
+/** Enough for any honest chain of eventless transitions and messages between children; an endless one ends within milliseconds. */
+export const MICROSTEPS_MAX = 1_000;
+
+/** XState's session id of every inert reference; a child that has it as its id was spawned without one. */
+export const NO_ID = 'castellan:no-id';
+
+/** An action that XState resolved and did not run. */
+export interface CollectedAction {
+  readonly type: string;
+  readonly params: unknown;
+  readonly exec: unknown;
+}
+
+/** What a machine's code sees as `self`: its id, and nothing that could act. */
+export class Self {
+  readonly sessionId = 'castellan';
+  readonly ref: this;
+  readonly path: string;
+  readonly _parent: Self | undefined;
+  readonly system: InertSystem;
+  id: string;
+
+  constructor(path: string, id: string, parent: Self | undefined, system: InertSystem) {
+    this.ref = this;
+    this.path = path;
+    this.id = id;
+    this._parent = parent;
+    this.system = system;
+  }
+
+  send(): never {
+    throw new StepRefusal('imperative_call', 'self.send() was called inside a step; use raise() or sendTo().');
+  }
+
+  getSnapshot(): never {
+    throw new StepRefusal('imperative_call', 'self.getSnapshot() was called inside a step; use the context that is passed in.');
+  }
+}
+
+/** What XState's actors ask of their system. */
+export class InertSystem {
+  microsteps = 0;
+  readonly scheduler = { schedule(): void {}, cancel(): void {}, cancelAll(): void {} };
+
+  _bookId(): string {
+    return NO_ID;
+  }
+  /** Called once for every microstep and every reference made: what invariant 3 counts. */
+  _sendInspectionEvent(): void {
+    if (++this.microsteps > MICROSTEPS_MAX) {
+      throw new StepRefusal(
+        'too_many_microsteps',
+        `The step took more than ${MICROSTEPS_MAX} microsteps: look for eventless transitions or messages in a circle.`,
+      );
+    }
+  }
+  _set(): void {}
+  _unregister(): void {}
+  _relay(): void {}
+  get(): undefined {
+    return undefined;
+  }
+}
+
+export class Interpreter {
+  readonly system = new InertSystem();
+  readonly #scope;
+  #actions: CollectedAction[] = [];
+
+  constructor() {
+    this.#scope = {
+      self: undefined as Self | undefined,
+      id: '',
+      sessionId: 'castellan',
+      system: this.system,
+      logger: (): void => {},
+      defer: (): void => {},
+      emit: (): void => {},
+      stopChild: (): void => {},
+      actionExecutor: (action: CollectedAction): void => {
+        this.#actions.push(action);
+      },
+    };
+  }
+
+  /** Begins a step: the microsteps count from zero. */
+  begin(): void {
+    this.system.microsteps = 0;
+  }
+
+  /** One macrostep. What it wants done is told by {@link takeActions}. Throws what the machine's code threw. */
+  transition(machine: AnyStateMachine, snapshot: AnyMachineSnapshot, event: MachineEvent, self: Self): AnyMachineSnapshot {
+    return machine.transition(snapshot, event, this.#enter(self)) as AnyMachineSnapshot;
+  }
+
+  /** The first macrostep. XState keeps what was thrown in an error snapshot; here it is thrown. */
+  initial(machine: AnyStateMachine, input: unknown, self: Self): AnyMachineSnapshot {
+    const snapshot = machine.getInitialSnapshot(this.#enter(self), input as never) as AnyMachineSnapshot;
+    if (snapshot.status === 'error') throw snapshot.error;
+    return snapshot;
+  }
+
+  takeActions(): readonly CollectedAction[] {
+    return this.#actions;
+  }
+
+  /** `persisted` is consumed: XState puts the revived references into its context. Throws when a state no longer exists. */
+  restore(machine: AnyStateMachine, persisted: PersistedSnapshot, children: Iterable<readonly [id: string, src: string]>, self: Self): AnyMachineSnapshot {
+    const references: Record<string, unknown> = {};
+    for (const [id, src] of children) references[id] = { snapshot: { status: 'active' }, src };
+    return machine.restoreSnapshot({ ...persisted, children: references } as never, this.#enter(self)) as AnyMachineSnapshot;
+  }
+
+  #enter(self: Self): never {
+    this.#actions = [];
+    this.#scope.self = self;
+    this.#scope.id = self.id;
+    return this.#scope as never;
+  }
+}
+
+/** Stands in for every child's logic (1). */
+const INERT_LOGIC = {
+  transition: (state: unknown): unknown => state,
+  getInitialSnapshot: (_scope: unknown, input: unknown): unknown => ({ status: 'active', output: undefined, error: undefined, input }),
+  getPersistedSnapshot: (state: unknown): unknown => state,
+  restoreSnapshot: (state: unknown): unknown => state,
+};
+
+/**
+ * Our own copy of a machine: children inert, microsteps bounded, and an unknown delay name refused.
+ * Without the last, XState fires an event with an unknown delay at once.
+ */
+export function inertCopy(machine: AnyStateMachine): AnyStateMachine {
+  const actors: Record<string, unknown> = {};
+  for (const name of Object.keys(machine.implementations.actors)) actors[name] = INERT_LOGIC;
+  const copy = machine.provide({ actors } as never);
+  copy.options = { ...copy.options, maxIterations: MICROSTEPS_MAX };
+  // Names that exist are own properties, so only a name that does not exist reaches the prototype.
+  const delays: object = copy.implementations.delays;
+  for (const [name, delay] of Object.entries(delays)) {
+    if (typeof delay === 'function') (delays as Record<string, unknown>)[name] = checkedDelay(name, delay as (...args: unknown[]) => unknown);
+  }
+  Object.setPrototypeOf(delays, new Proxy(Object.prototype, { get: (_target, name) => refuseDelay(name) }));
+  return copy;
+}
+
+function checkedDelay(name: string, delay: (...args: unknown[]) => unknown): (...args: unknown[]) => number {
+  return (...args) => {
+    const value = delay(...args);
+    if (typeof value !== 'number' || Number.isNaN(value))
+      throw new StepRefusal('bad_delay', `The delay "${name}" gave ${String(value)}, not a number of milliseconds.`);
+    return value;
+  };
+}
+
+function refuseDelay(name: string | symbol): never {
+  throw new StepRefusal('bad_delay', `No delay is named "${String(name)}"; define it in setup({ delays }).`);
+}
+
+export type LogicKind = 'machine' | 'promise' | 'other';
+
+/** What an actor logic is. XState's logics carry no mark, so a promise is known by how it takes its result. */
+export function kindOfLogic(logic: unknown): LogicKind {
+  if (typeof logic !== 'object' || logic === null) return 'other';
+  if (typeof (logic as { provide?: unknown }).provide === 'function') return 'machine';
+  const { start, transition, config } = logic as { start?: unknown; transition?: unknown; config?: unknown };
+  if (typeof start !== 'function' || typeof transition !== 'function' || typeof config !== 'function') return 'other';
+  try {
+    const probe = transition.call(logic, { status: 'active' }, { type: 'xstate.promise.resolve', data: true }, {}) as { status?: unknown };
+    return probe.status === 'done' ? 'promise' : 'other';
+  } catch {
+    return 'other';
+  }
+}
+
+/** XState's persisted snapshot without its children. */
+export interface PersistedSnapshot {
+  readonly status: string;
+  readonly value: unknown;
+  readonly context: unknown;
+  readonly historyValue: { readonly [stateId: string]: readonly { readonly id: string }[] };
+  readonly output?: unknown;
+  readonly error?: unknown;
+}
+
+/** Equal to XState's own getPersistedSnapshot but for `children` and keys that are undefined; written out because it runs at every step. */
+export function persist(snapshot: AnyMachineSnapshot, hasReferences: boolean): PersistedSnapshot {
+  const context: unknown = hasReferences ? persistReferences(snapshot.context) : snapshot.context;
+  const historyValue = persistHistory(snapshot.historyValue);
+  if (snapshot.status === 'active') return { status: 'active', value: snapshot.value, context, historyValue };
+  return { status: snapshot.status, value: snapshot.value, context, historyValue, output: snapshot.output, error: snapshot.error };
+}
+
+function persistHistory(history: unknown): PersistedSnapshot['historyValue'] {
+  const persisted: Record<string, { id: string }[]> = {};
+  for (const [key, nodes] of Object.entries(history as Record<string, readonly { readonly id: string }[]>)) persisted[key] = nodes.map(({ id }) => ({ id }));
+  return persisted;
+}
+
+function persistReferences(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(persistReferences);
+  if (isActorReference(value)) return { xstate$$type: 1, id: value.id };
+  return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, persistReferences(field)]));
+}
+
+/** The part of XState's state nodes that the kernel reads. */
+export interface StateNodeView {
+  readonly id: string;
+  readonly path: readonly string[];
+  readonly type: 'atomic' | 'compound' | 'parallel' | 'final' | 'history';
+  readonly parent: StateNodeView | undefined;
+  readonly states: { readonly [key: string]: StateNodeView };
+  readonly entry: readonly unknown[];
+  readonly exit: readonly unknown[];
+  readonly initial: { readonly actions: readonly unknown[] } | undefined;
+  readonly always: readonly TransitionView[] | undefined;
+  readonly after: readonly (TransitionView & { readonly eventType: string; readonly delay: string | number })[];
+  readonly transitions: ReadonlyMap<string, readonly TransitionView[]>;
+  readonly invoke: readonly { readonly id: string; readonly src: string; readonly systemId?: string; readonly onSnapshot?: unknown }[];
+  readonly config: { readonly invoke?: unknown; readonly route?: unknown; readonly context?: unknown; readonly initial?: unknown };
+  next(snapshot: AnyMachineSnapshot, event: MachineEvent): unknown;
+}
+
+export interface TransitionView {
+  readonly target: readonly StateNodeView[] | undefined;
+  readonly actions: readonly unknown[];
+  readonly guard: unknown;
+  readonly reenter: boolean;
+}
+
+export function rootOf(machine: AnyStateMachine): StateNodeView {
+  return machine.root as unknown as StateNodeView;
+}
+
+/** All state nodes of a machine, parents first. */
+export function* stateNodes(node: StateNodeView): Generator<StateNodeView> {
+  yield node;
+  for (const child of Object.values(node.states)) yield* stateNodes(child);
+}
+
+export function activeNodes(snapshot: AnyMachineSnapshot): readonly StateNodeView[] {
+  return (snapshot as unknown as { readonly _nodes: readonly StateNodeView[] })._nodes;
+}
+
+export function childrenOf(snapshot: AnyMachineSnapshot): { readonly [id: string]: AnyActorRef | undefined } {
+  return snapshot.children as { readonly [id: string]: AnyActorRef | undefined };
+}
+
+/** Whether a guard passes. Throws what the guard throws. */
+export function guardPasses(guard: unknown, event: MachineEvent, snapshot: AnyMachineSnapshot): boolean {
+  return evaluateGuard(guard as never, snapshot.context, event as never, snapshot);
+}
