@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { castellan, REPOSITORY } from './program.ts';
 
@@ -42,8 +43,6 @@ describe('castellan', () => {
     // The launcher itself must load on any Node: it is the one that says so.
     const launcher = await readFile(join(REPOSITORY, 'bin/castellan.js'), 'utf8');
     expect(launcher.match(/^import .*/gm)).toEqual(["import { existsSync } from 'node:fs';"]);
-    await new Promise<void>((resolve, reject) => {
-      execFile(process.execPath, ['--check', join(REPOSITORY, 'bin/castellan.js')], (error) => (error === null ? resolve() : reject(error)));
-    });
+    await promisify(execFile)(process.execPath, ['--check', join(REPOSITORY, 'bin/castellan.js')]);
   });
 });
