@@ -121,10 +121,11 @@ function fastifyProblem(error: FastifyError): Problem {
       return problem('unsupported_media_type', { detail: 'Send JSON with content-type: application/json.', field: 'content-type' });
     case 'FST_ERR_CTP_EMPTY_JSON_BODY':
       return problem('invalid_json', { detail: 'The body is empty; send a JSON object.', field: 'body' });
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+      return problem('invalid_json', { detail: 'The body is not JSON, or holds a "__proto__" or "constructor" field.', field: 'body' });
     default:
   }
   if (error.statusCode === 429) return problem('rate_limited', { detail: error.message });
-  if (error instanceof SyntaxError && error.statusCode === 400) return problem('invalid_json', { detail: error.message, field: 'body' });
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return problem('invalid_request', { detail: error.message });
   return internal();
 }

@@ -71,6 +71,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(() => JSON.stringify);
+  app.removeContentTypeParser('text/plain');
   app.setErrorHandler<FastifyError>(answerError);
 
   const sessions = createSessions(ownSecret, now);

@@ -58,7 +58,7 @@ async function adminToken(file: string, secret: Uint8Array, now: WallClock): Pro
     if (expiresAt - now() > RENEW_BEFORE_MS) return stored;
   }
   const token = await issueToken(secret, { subject: 'admin', role: 'admin', lifetimeMs: ADMIN_TOKEN_LIFETIME_MS }, now);
-  const temporary = `${file}.${process.pid}.tmp`;
+  const temporary = temporaryName(file);
   await writeFile(temporary, `${token}\n`, { mode: 0o600 });
   await rename(temporary, file);
   return token;
@@ -66,7 +66,7 @@ async function adminToken(file: string, secret: Uint8Array, now: WallClock): Pro
 
 /** Upholds (2): the content is complete before the name exists, and `link` refuses a name that exists. */
 async function createOnce(file: string, content: string): Promise<boolean> {
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
+  const temporary = temporaryName(file);
   await writeFile(temporary, `${content}\n`, { mode: 0o600, flag: 'wx' });
   try {
     await link(temporary, file);
@@ -77,6 +77,10 @@ async function createOnce(file: string, content: string): Promise<boolean> {
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+function temporaryName(file: string): string {
+  return `${file}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`;
 }
 
 async function readIfPresent(file: string): Promise<string | undefined> {

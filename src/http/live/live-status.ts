@@ -57,7 +57,7 @@ export function liveStatus({ networks, localNodeId, timeoutMs = LIVE_TIMEOUT_MS 
 }
 
 /** Upholds (2): the socket's actual peer is what counts. No connection is kept for the next question. */
-function guardedDispatcher(allowed: AddressCheck, timeoutMs: number): Agent {
+export function guardedDispatcher(allowed: AddressCheck, timeoutMs: number): Agent {
   const connect = buildConnector({ timeout: timeoutMs });
   return new Agent({
     pipelining: 0,
@@ -76,6 +76,8 @@ async function fetchStatus(url: string, dispatcher: Dispatcher, timeoutMs: numbe
   const signal = AbortSignal.timeout(timeoutMs);
   try {
     const response = await request(url, { dispatcher, signal, method: 'GET', headers: { accept: 'application/json' } });
+    // A body that is cut short reports it as an event too, which without a listener would end the process.
+    response.body.on('error', () => undefined);
     if (response.statusCode !== 200) {
       response.body.destroy();
       return { kind: 'invalid', why: `The agent answered with HTTP status ${response.statusCode}.` };
