@@ -15,14 +15,16 @@ export type StreamEntry = readonly [id: string, fields: readonly string[]];
 export interface ReadRequest {
   readonly inboxes: readonly { readonly partition: number; readonly after: string }[];
   readonly sources: readonly { readonly stream: string; readonly after: string }[];
-  /** At most so many entries of each inbox and each source. */
+  /** At most so many entries of each inbox. */
   readonly count: number;
+  /** At most so many entries of each source. */
+  readonly sourceCount: number;
 }
 
 export interface ReadResult {
   /** Redis's time, taken before the first read. */
   readonly time: number;
-  /** In the order of the request. Fewer entries than `count`: all that had been appended by `time - 1`. */
+  /** In the order of the request. Fewer entries than asked for: all that had been appended by `time - 1`. */
   readonly inboxes: readonly (readonly StreamEntry[])[];
   readonly sources: readonly {
     readonly entries: readonly StreamEntry[];
@@ -135,8 +137,7 @@ export interface StoredActor {
 }
 
 export type AcquireResult =
-  | { readonly kind: 'acquired'; readonly state: PartitionState }
-  | { readonly kind: 'held'; readonly owner: string; readonly remainingMs: number };
+  { readonly kind: 'acquired'; readonly state: PartitionState } | { readonly kind: 'held'; readonly owner: string; readonly remainingMs: number };
 
 export interface AppendResult {
   /** The inbox entry's id. */

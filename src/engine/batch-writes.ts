@@ -1,0 +1,287 @@
+/**
+ * Collects what one batch of one partition writes, and what is owed to the world once it is committed.
+ *
+ * 1. An actor that changes several times in a batch is written once, as it is at the end.
+ * 2. A command's key is `<actor>#<epoch>-<revision>-<index>`: stable over tries, never another command's. (I5)
+ * 3. A transition's address is known before its commit, because the commit's id is. (I2)
+ */
+import type { Decision, LiveActor } from '../core/decision.ts';
+import { serialize } from '../core/kernel.ts';
+import type { Delivery } from '../protocol/command.ts';
+import type { DeadLetter } from '../protocol/dead-letter.ts';
+import type { Cause, Outcome } from '../protocol/envelope.ts';
+import { encodePack, formatAddress } from '../protocol/feed-pack.ts';
+import { partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
+import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
+import type { HostedType } from './actor-types.ts';
+import type { Partition } from './partition.ts';
+import type { CommitId, CommitRequest, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
+
+type Changed = Exclude<Decision, { kind: 'ignored' } | { kind: 'rejected' }>;
+
+/** One thing in a packed outbox entry. */
+export type OutboxItem = { readonly delivery: Delivery } | { readonly message: NumberedEnvelope };
+
+/** What is owed once the batch is committed. */
+export interface Owed {
+  readonly commit: CommitId;
+  readonly outbox: readonly OutboxItem[];
+  readonly packs: readonly PackAddress[];
+  readonly replies: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[];
+  readonly published: readonly (readonly [channel: string, message: string])[];
+  /** Actors whose invocations may have started or ended: their records before and after. */
+  readonly invoking: readonly { readonly key: ActorKey; readonly before: ActorRecord | null; readonly after: ActorRecord }[];
+}
+
+export interface Batch {
+  readonly partition: Partition;
+  readonly request: CommitRequest;
+  readonly owed: Owed;
+  /** Actors as this commit leaves them. */
+  readonly changed: readonly LiveActor[];
+  readonly size: number;
+}
+
+interface Dirty {
+  readonly hosted: HostedType;
+  readonly before: ActorRecord | null;
+  actor: LiveActor;
+  recordChanged: boolean;
+  document?: string;
+}
+
+export class BatchWrites {
+  readonly id: CommitId;
+  readonly #partition: Partition;
+  readonly #dirty = new Map<ActorKey, Dirty>();
+  readonly #transitions = new Map<string, Transition[]>();
+  readonly #outbox: OutboxItem[] = [];
+  readonly #replies: Owed['replies'][number][] = [];
+  readonly #deadLetters: string[] = [];
+  readonly #timers = new Map<string, number | null>();
+  readonly #liveness = new Map<string, number | null>();
+  readonly #applied = new Map<number, number>();
+  readonly #sent = new Map<number, number>();
+  readonly #cacheSet: (actor: LiveActor, jsonLength?: number) => void;
+  /** Entries and firings that this batch takes in. */
+  size = 0;
+  /** Rough JSON bytes so far. */
+  bytes = 0;
+  firedThrough: number | undefined;
+  inbox: string;
+
+  constructor(partition: Partition, id: CommitId, cacheSet: (actor: LiveActor, jsonLength?: number) => void) {
+    this.#partition = partition;
+    this.id = id;
+    this.inbox = partition.inbox;
+    this.#cacheSet = cacheSet;
+  }
+
+  get empty(): boolean {
+    return this.size === 0;
+  }
+
+  /** Where the next transition of this type will lie. */
+  nextAddress(type: string): string {
+    return formatAddress(this.#partition.number, this.id, this.#transitions.get(type)?.length ?? 0);
+  }
+
+  /** The actor as this batch has it so far. */
+  actor(key: ActorKey): LiveActor | undefined {
+    return this.#dirty.get(key)?.actor;
+  }
+
+  applied(from: number, number: number): void {
+    this.#partition.applied.set(from, number);
+    this.#applied.set(from, number);
+  }
+
+  reply(to: string | undefined, entry: string, outcome: Outcome): void {
+    if (to !== undefined) this.#replies.push({ to, entry, outcome });
+  }
+
+  deadLetter(letter: Omit<DeadLetter, 'id'>): void {
+    const json = JSON.stringify(letter);
+    this.#deadLetters.push(json);
+    this.bytes += json.length;
+  }
+
+  /** Takes in a touch or a transition. `now` are the step's clocks: step time and observed time. Returns the actor as stored from now on. */
+  change(hosted: HostedType, before: LiveActor | null, decision: Changed, cause: Cause, now: { readonly at: number; readonly observed: number }): LiveActor {
+    const { key } = decision.actor;
+    const actor = decision.kind === 'transition' ? this.#transition(before, decision, cause, now.at) : decision.actor;
+    const recordChanged = decision.kind === 'transition' || decision.recordChanged;
+    const dirty = this.#dirty.get(key);
+    if (dirty === undefined) {
+      const document = decision.document === undefined ? {} : { document: decision.document };
+      this.#dirty.set(key, { hosted, before: before?.record ?? null, actor, recordChanged, ...document });
+    } else {
+      dirty.actor = actor;
+      dirty.recordChanged ||= recordChanged;
+      if (decision.document !== undefined) dirty.document = decision.document;
+    }
+    if (decision.document !== undefined) this.bytes += decision.document.length;
+    for (const change of decision.timers) this.#timer(key, change, now);
+    return actor;
+  }
+
+  /** A timer that fires: whatever becomes of its step, it does not fire again. */
+  dropTimer(member: string, liveness: boolean): void {
+    (liveness ? this.#partition.liveness : this.#partition.timers).cancel(member);
+    (liveness ? this.#liveness : this.#timers).set(member, null);
+  }
+
+  #timer(key: ActorKey, change: Changed['timers'][number], now: { readonly at: number; readonly observed: number }): void {
+    const member = `${key} ${change.key}`;
+    const onClock = change.clock === 'clock';
+    const queue = onClock ? this.#partition.timers : this.#partition.liveness;
+    const writes = onClock ? this.#timers : this.#liveness;
+    if (change.kind === 'cancel') {
+      queue.cancel(member);
+      writes.set(member, null);
+      return;
+    }
+    const due = (onClock ? now.at : now.observed) + change.delayMs;
+    queue.arm(member, due);
+    writes.set(member, due);
+  }
+
+  #transition(before: LiveActor | null, decision: Extract<Changed, { kind: 'transition' }>, cause: Cause, at: number): LiveActor {
+    const { key, record } = decision.actor;
+    const type = typeOf(key);
+    const address = this.nextAddress(type);
+    const actor: LiveActor = { ...decision.actor, record: { ...record, head: address } };
+    const checkpoint = record.revision === 1 || record.revision % CHECKPOINT_EVERY === 0;
+    const transitions = this.#transitions.get(type);
+    const transition: Transition = {
+      key,
+      revision: record.revision,
+      at,
+      stimulus: decision.stimulus,
+      cause,
+      version: record.version,
+      from: decision.from,
+      to: decision.to,
+      commands: decision.commands,
+      emitted: decision.emitted,
+      logs: decision.logs,
+      previous: before?.record.head ?? null,
+      ...(checkpoint ? { checkpoint: actor.record } : {}),
+    };
+    if (transitions === undefined) this.#transitions.set(type, [transition]);
+    else transitions.push(transition);
+    for (const [index, command] of decision.commands.entries()) {
+      if (command.kind === 'effect') {
+        const { epoch } = this.#partition;
+        const delivery = { key: `${key}#${epoch}-${record.revision}-${index}`, actor: key, epoch, revision: record.revision, at, command };
+        this.#outbox.push({ delivery });
+      } else {
+        this.#outbox.push({ message: this.#message(key, address, command) });
+      }
+    }
+    return actor;
+  }
+
+  #message(from: ActorKey, address: string, command: { readonly to: ActorKey; readonly event: { readonly type: string } }): NumberedEnvelope {
+    const destination = partitionOf(command.to);
+    const number = (this.#partition.sent.get(destination) ?? 0) + 1;
+    this.#partition.sent.set(destination, number);
+    this.#sent.set(destination, number);
+    return { envelope: { actor: command.to, event: command.event, source: `actor:${from}`, causation: address }, from: this.#partition.number, number };
+  }
+
+  /** Closes the batch. Serializes every changed actor once. */
+  finish(): Batch {
+    const partition = this.#partition;
+    const records: [ActorKey, string][] = [];
+    const documents: [ActorKey, string][] = [];
+    const index = { add: [] as CommitRequest['index']['add'][number][], remove: [] as CommitRequest['index']['remove'][number][] };
+    const invoking = { add: [] as ActorKey[], remove: [] as ActorKey[] };
+    const owedInvoking: Owed['invoking'][number][] = [];
+    const published: (readonly [string, string])[] = [];
+    for (const [key, dirty] of this.#dirty) {
+      const { record } = dirty.actor;
+      const json = dirty.recordChanged ? serialize(dirty.actor) : undefined;
+      if (json !== undefined) {
+        records.push([key, json]);
+        if (dirty.before?.entered !== record.entered) indexChanges(key, dirty.before, record, index);
+        if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
+      }
+      this.#cacheSet(dirty.actor, json?.length);
+      if (dirty.document === undefined) continue;
+      documents.push([key, dirty.document]);
+      const message = dirty.hosted.publishDocument?.(key, dirty.document, record);
+      if (message !== undefined) published.push(message);
+    }
+    const feed: FeedPack[] = [];
+    const packs: PackAddress[] = [];
+    for (const [type, transitions] of this.#transitions) {
+      feed.push({ type, count: transitions.length, pack: encodePack(transitions) });
+      packs.push({ partition: partition.number, type, id: this.id, count: transitions.length });
+    }
+    const request: CommitRequest = {
+      partition: partition.number,
+      owner: partition.owner,
+      epoch: partition.epoch,
+      previous: partition.commit,
+      id: this.id,
+      time: partition.time,
+      ...(this.firedThrough === undefined ? {} : { firedThrough: this.firedThrough }),
+      inbox: this.inbox,
+      sources: partition.sourcePositions(),
+      applied: Object.fromEntries(this.#applied),
+      sent: Object.fromEntries(this.#sent),
+      records,
+      documents,
+      timers: timerWrites(this.#timers),
+      liveness: timerWrites(this.#liveness),
+      index,
+      invoking,
+      feed,
+      ...(this.#outbox.length === 0 ? {} : { outbox: JSON.stringify(this.#outbox) }),
+      deadLetters: this.#deadLetters,
+    };
+    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, published, invoking: owedInvoking };
+    return { partition, request, owed, changed: [...this.#dirty.values()].map((dirty) => dirty.actor), size: this.size };
+  }
+}
+
+function timerWrites(writes: ReadonlyMap<string, number | null>): CommitRequest['timers'] {
+  const set: [string, number][] = [];
+  const remove: string[] = [];
+  for (const [member, due] of writes) {
+    if (due === null) remove.push(member);
+    else set.push([member, due]);
+  }
+  return { set, remove };
+}
+
+/** The set difference of active states before and after the batch; a state that was left and entered again has a new time. */
+function indexChanges(
+  key: ActorKey,
+  before: ActorRecord | null,
+  after: ActorRecord,
+  index: { readonly add: CommitRequest['index']['add'][number][]; readonly remove: CommitRequest['index']['remove'][number][] },
+): void {
+  const type = typeOf(key);
+  if (before === null) index.add.push([type, '', key, after.createdAt]);
+  for (const path in before?.entered) if (after.entered[path] === undefined) index.remove.push([type, path, key]);
+  for (const path in after.entered) {
+    const enteredAt = after.entered[path] as number;
+    if (before?.entered[path] !== enteredAt) index.add.push([type, path, key, enteredAt]);
+  }
+}
+
+function invocationChanges(key: ActorKey, before: ActorRecord | null, after: ActorRecord, invoking: { add: ActorKey[]; remove: ActorKey[] }): boolean {
+  if (before?.invocations === after.invocations) return false;
+  const had = before !== null && hasAny(before.invocations);
+  const has = hasAny(after.invocations);
+  if (has && !had) invoking.add.push(key);
+  if (had && !has) invoking.remove.push(key);
+  return had || has;
+}
+
+function hasAny(object: object): boolean {
+  for (const _ in object) return true;
+  return false;
+}

@@ -1,0 +1,245 @@
+/**
+ * The engine: owns partitions and keeps its one loop, its outbox, its invocations and its sequencer running.
+ *
+ * A start takes all partitions; a stop ends the loop at a round's end, pays what is owed, and gives the leases back.
+ * What a kill leaves undone the next owner finds in the store.
+ */
+import { restore } from '../core/kernel.ts';
+import { partitionOf, typeOf, PARTITION_COUNT, type ActorKey } from '../protocol/ids.ts';
+import type { StreamSource } from '../protocol/source.ts';
+import { ActorCache } from './actor-cache.ts';
+import { HostedTypes, type HostedType } from './actor-types.ts';
+import type { Batch } from './batch-writes.ts';
+import { Invocations } from './invocations.ts';
+import { Membership } from './membership.ts';
+import { Meter } from './meter.ts';
+import { Outbox } from './outbox.ts';
+import { Partition } from './partition.ts';
+import type { Clock, Doorbell, EngineStore, PartitionState } from './ports.ts';
+import { Rounds } from './rounds.ts';
+import { Sequencer } from './sequencer.ts';
+import { DEFAULT_SETTINGS, type EngineSettings } from './settings.ts';
+import { SourceReader } from './source-reader.ts';
+
+export interface EngineOptions {
+  readonly store: EngineStore;
+  readonly doorbell: Doorbell;
+  readonly clock: Clock;
+  readonly types: readonly HostedType[];
+  readonly sources?: readonly StreamSource[];
+  /** Unique to this process: `<host>-<pid>-<random>`. */
+  readonly owner: string;
+  readonly settings?: Partial<EngineSettings>;
+}
+
+/** What an engine tells of itself. */
+export interface EngineReport {
+  readonly state: Engine['state'];
+  readonly owned: number;
+  readonly outboxDepth: number;
+  readonly invocationsRunning: number;
+  readonly cachedActors: number;
+  readonly cachedBytes: number;
+  /** Time in which the sources could not be heard, longest of the partitions, ms. */
+  readonly closedMs: number;
+}
+
+type Lifecycle =
+  | { readonly state: 'created' }
+  | { readonly state: 'running'; readonly work: Stage; readonly owed: Stage }
+  | { readonly state: 'stopping'; readonly stopped: Promise<void> }
+  | { readonly state: 'stopped' };
+
+/** Loops that are stopped together. */
+interface Stage {
+  readonly abort: AbortController;
+  readonly ended: Promise<unknown>;
+}
+
+function stage(...loops: readonly ((signal: AbortSignal) => Promise<unknown>)[]): Stage {
+  const abort = new AbortController();
+  return { abort, ended: Promise.all(loops.map((loop) => loop(abort.signal))) };
+}
+
+export class Engine {
+  readonly meter = new Meter();
+  readonly #options: EngineOptions;
+  readonly #settings: EngineSettings;
+  readonly #types: HostedTypes;
+  readonly #partitions: (Partition | undefined)[] = Array.from({ length: PARTITION_COUNT }, () => undefined);
+  readonly #readers: readonly SourceReader[];
+  readonly #cache: ActorCache;
+  readonly #rounds: Rounds;
+  readonly #outbox: Outbox;
+  readonly #invocations: Invocations;
+  readonly #sequencer: Sequencer;
+  readonly #membership: Membership;
+  /** Entries that a partition, when it is made anew, must apply alone. */
+  readonly #isolated = new Map<number, Set<string>>();
+  #lifecycle: Lifecycle = { state: 'created' };
+
+  constructor(options: EngineOptions) {
+    const { store, clock, owner } = options;
+    const settings = { ...DEFAULT_SETTINGS, ...options.settings };
+    const { meter } = this;
+    this.#options = options;
+    this.#settings = settings;
+    this.#types = new HostedTypes(options.types);
+    this.#cache = new ActorCache(settings.cacheBytesMax, () => clock.random());
+    this.#readers = (options.sources ?? []).map((source) => new SourceReader(source, settings.observationGapMs, meter));
+    this.#rounds = new Rounds({
+      store,
+      clock,
+      settings,
+      types: this.#types,
+      meter,
+      cache: this.#cache,
+      partitions: this.#partitions,
+      readers: this.#readers,
+      settle: (batches) => this.#settle(batches),
+      lose: (partition, _why, isolate) => this.#lose(partition, isolate),
+    });
+    const fenced = (partition: number): void => this.#close(partition);
+    const redisNow = (): number => Math.round(this.#rounds.redisNow());
+    this.#outbox = new Outbox({ store, clock, settings, types: this.#types, meter, owner, redisNow, fenced });
+    this.#invocations = new Invocations({ store, clock, meter, max: settings.invocationsMax });
+    this.#sequencer = new Sequencer(store, clock, meter);
+    this.#membership = new Membership({
+      store,
+      clock,
+      owner,
+      leaseMs: settings.leaseMs,
+      open: (partition, state) => this.#open(partition, state),
+      close: (partition) => this.#close(partition),
+    });
+  }
+
+  get state(): Lifecycle['state'] {
+    return this.#lifecycle.state;
+  }
+
+  get types(): HostedTypes {
+    return this.#types;
+  }
+
+  /** Resolves when all partitions are owned and being worked on; a lease of a killed engine is waited for. */
+  async start(): Promise<void> {
+    if (this.#lifecycle.state !== 'created') throw new Error(`The engine was started before; it is ${this.#lifecycle.state}. Create a new one.`);
+    const owed = stage(
+      (signal) => this.#outbox.run(signal),
+      (signal) => this.#sequencer.run(signal),
+      (signal) => this.#trim(signal),
+    );
+    const work = stage(
+      () => this.#options.doorbell.listen((partition) => this.#rounds.ring(partition)),
+      (signal) => this.#membership.run(signal),
+      (signal) => this.#rounds.run(signal),
+    );
+    this.#lifecycle = { state: 'running', work, owed };
+    await Promise.race([this.#membership.complete(), work.ended, owed.ended]);
+  }
+
+  /** Ends the current round, pays what is owed, gives the leases back. Safe to call twice. */
+  async stop(): Promise<void> {
+    const lifecycle = this.#lifecycle;
+    if (lifecycle.state === 'stopping') return lifecycle.stopped;
+    if (lifecycle.state !== 'running') return;
+    const stopped = this.#stop(lifecycle.work, lifecycle.owed);
+    this.#lifecycle = { state: 'stopping', stopped };
+    await stopped;
+    this.#lifecycle = { state: 'stopped' };
+  }
+
+  report(): EngineReport {
+    return {
+      state: this.state,
+      owned: this.#membership.owned,
+      outboxDepth: this.#outbox.depth,
+      invocationsRunning: this.#invocations.running,
+      cachedActors: this.#cache.size,
+      cachedBytes: this.#cache.bytes,
+      closedMs: Math.max(0, ...this.#partitions.map((partition) => partition?.observed.closedMsTotal ?? 0)),
+    };
+  }
+
+  async #stop(...stages: readonly Stage[]): Promise<void> {
+    for (const { abort, ended } of stages) {
+      abort.abort();
+      await ended;
+    }
+    await this.#invocations.stop();
+    await this.#membership.release().catch(() => undefined); // the leases then end by themselves
+    await this.#options.doorbell.close();
+  }
+
+  async #open(number: number, state: PartitionState): Promise<void> {
+    const { store, owner } = this.#options;
+    const unsequenced = await store.unsequenced(number, this.#types.names);
+    const [running = []] = state.invoking.length === 0 ? [] : await store.load([{ partition: number, keys: state.invoking }]);
+    const sources = this.#readers.map((reader) => reader.source);
+    const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number));
+    this.#isolated.delete(number);
+    this.#cache.forget((key) => partitionOf(key) === number);
+    this.#sequencer.add(unsequenced);
+    this.#outbox.open(number, state.epoch, state.outbox, state.retries);
+    for (const { key, record } of running) this.#resumeInvocations(number, key, record);
+    this.#partitions[number] = partition;
+    for (const reader of this.#readers) reader.include(partition);
+    this.#rounds.ring(number);
+  }
+
+  #resumeInvocations(partition: number, key: ActorKey, json: string | null): void {
+    const hosted = this.#types.get(typeOf(key));
+    if (hosted === undefined || json === null) return;
+    const actor = restore(hosted.registered, key, json);
+    if ('record' in actor) this.#invocations.update(partition, hosted, key, null, actor.record);
+  }
+
+  #close(number: number): void {
+    this.#partitions[number] = undefined;
+    this.#outbox.close(number);
+    this.#invocations.close(number);
+    this.#membership.drop(number);
+  }
+
+  #lose(partition: Partition, isolate: string | undefined): void {
+    if (this.#partitions[partition.number] !== partition) return;
+    if (isolate !== undefined) this.#isolated.set(partition.number, new Set([...partition.isolated, isolate]));
+    this.meter.count('reloads');
+    this.#close(partition.number);
+  }
+
+  #settle(batches: readonly Batch[]): void {
+    this.#sequencer.add(batches.flatMap((batch) => batch.owed.packs));
+    for (const { partition, owed } of batches) {
+      if (this.#partitions[partition.number] !== partition) continue;
+      this.#outbox.add(partition.number, owed.commit, owed.outbox);
+      for (const { key, before, after } of owed.invoking) {
+        const hosted = this.#types.get(typeOf(key));
+        if (hosted !== undefined) this.#invocations.update(partition.number, hosted, key, before, after);
+      }
+    }
+    const { store } = this.#options;
+    const replies = batches.flatMap((batch) => batch.owed.replies);
+    const published = batches.flatMap((batch) => batch.owed.published);
+    // Best effort, both: a sender that hears nothing asks again, a newer document comes.
+    if (replies.length > 0) store.reply(replies).catch(() => undefined);
+    if (published.length > 0) store.publish(published).catch(() => undefined);
+  }
+
+  async #trim(signal: AbortSignal): Promise<void> {
+    const { clock, store } = this.#options;
+    while (!signal.aborted) {
+      await clock.sleep(this.#settings.trimEveryMs, signal);
+      for (const partition of this.#partitions) {
+        if (partition === undefined || signal.aborted) continue;
+        const retention: Record<string, { maxBytes: number; maxAgeMs: number; through: string }> = {};
+        for (const hosted of this.#types.all) {
+          const through = this.#sequencer.through(partition.number, hosted.registered.type);
+          if (through !== undefined) retention[hosted.registered.type] = { ...this.#settings.retention, ...hosted.retention, through };
+        }
+        if (Object.keys(retention).length > 0) await store.trim(partition.number, retention).catch(() => undefined);
+      }
+    }
+  }
+}

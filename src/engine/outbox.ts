@@ -1,0 +1,254 @@
+/**
+ * Delivers committed commands, from memory; the stored outbox is read at takeover only.
+ *
+ * 1. At least once, in order per (actor, executor), under a key that is the same at every try. (I5)
+ * 2. The stored position passes a command when it is delivered or stands in the retry set: a failing executor
+ *    stops no other. Both facts are stored by one fenced call a partition.
+ * 3. Messages between actors go out in the order of their numbers; the receiver drops repeats.
+ */
+import type { Delivery } from '../protocol/command.ts';
+import type { DeadLetter } from '../protocol/dead-letter.ts';
+import { EXCERPT_LENGTH } from '../protocol/dead-letter.ts';
+import { typeOf } from '../protocol/ids.ts';
+import type { HostedTypes } from './actor-types.ts';
+import type { OutboxItem } from './batch-writes.ts';
+import { EffectLane, type LaneEvent, type RetryState } from './effect-lane.ts';
+import type { Meter } from './meter.ts';
+import type { Clock, CommitId, EngineStore, NumberedEnvelope, RetryEntry } from './ports.ts';
+import type { EngineSettings } from './settings.ts';
+import { Wakeup } from './wakeup.ts';
+
+/** Acknowledgements are gathered for so long: a crash meanwhile only repeats deliveries under their old keys. */
+const ACKNOWLEDGE_EVERY_MS = 20;
+/** Messages appended in one round trip. */
+const MESSAGES_MAX = 1_000;
+const FAILURE_PAUSE_MS = 50;
+
+export interface OutboxPorts {
+  readonly store: Pick<EngineStore, 'appendMessages' | 'acknowledge'>;
+  readonly clock: Clock;
+  readonly settings: EngineSettings;
+  readonly types: HostedTypes;
+  readonly meter: Meter;
+  readonly owner: string;
+  /** Redis's time, for dead letters. */
+  readonly redisNow: () => number;
+  /** The partition was found to belong to another engine. */
+  readonly fenced: (partition: number) => void;
+}
+
+interface Entry {
+  readonly commit: CommitId;
+  remaining: number;
+}
+
+/** What one partition still owes. */
+interface Account {
+  readonly partition: number;
+  readonly epoch: number;
+  readonly entries: Entry[];
+  /** Stored retries by delivery key: needed to remove them. */
+  readonly retriesSet: Map<string, RetryEntry>;
+  readonly retriesRemoved: Set<string>;
+  readonly deadLetters: string[];
+  /** Entries that count as delivered once the retry set that holds them is stored. */
+  readonly moved: Entry[];
+  readonly stop: AbortController;
+}
+
+export class Outbox {
+  readonly #ports: OutboxPorts;
+  readonly #accounts = new Map<number, Account>();
+  readonly #lanes = new Map<string, EffectLane>();
+  readonly #messages: { readonly message: NumberedEnvelope; readonly account: Account; readonly entry: Entry }[] = [];
+  readonly #messageWakeup: Wakeup;
+  readonly #acknowledgeWakeup: Wakeup;
+  #depth = 0;
+
+  constructor(ports: OutboxPorts) {
+    this.#ports = ports;
+    this.#messageWakeup = new Wakeup(ports.clock);
+    this.#acknowledgeWakeup = new Wakeup(ports.clock);
+  }
+
+  /** Commands and messages committed and not yet delivered, retries included. */
+  get depth(): number {
+    return this.#depth;
+  }
+
+  /** A partition was taken over: what its last owner still owed, oldest first. */
+  open(partition: number, epoch: number, outbox: readonly (readonly [CommitId, string])[], retries: readonly RetryEntry[]): void {
+    this.close(partition);
+    const account: Account = {
+      partition,
+      epoch,
+      entries: [],
+      retriesSet: new Map(),
+      retriesRemoved: new Set(),
+      deadLetters: [],
+      moved: [],
+      stop: new AbortController(),
+    };
+    this.#accounts.set(partition, account);
+    for (const retry of retries) {
+      const state = JSON.parse(retry.value) as RetryState;
+      this.#depth++;
+      this.#lane(state.delivery).resume(state, account.stop.signal, (event) => this.#concluded(account, undefined, event));
+    }
+    for (const [commit, pack] of outbox) this.add(partition, commit, JSON.parse(pack) as readonly OutboxItem[]);
+  }
+
+  /** The partition is no longer ours: its deliveries are aborted, its next owner repeats them. */
+  close(partition: number): void {
+    this.#accounts.get(partition)?.stop.abort();
+    this.#accounts.delete(partition);
+  }
+
+  /** What one commit owes. */
+  add(partition: number, commit: CommitId, items: readonly OutboxItem[]): void {
+    const account = this.#accounts.get(partition);
+    if (account === undefined || items.length === 0) return;
+    const entry: Entry = { commit, remaining: items.length };
+    account.entries.push(entry);
+    this.#depth += items.length;
+    for (const item of items) {
+      if ('message' in item) this.#messages.push({ message: item.message, account, entry });
+      else this.#lane(item.delivery).add(item.delivery, account.stop.signal, (event) => this.#concluded(account, entry, event));
+    }
+    this.#messageWakeup.wake();
+  }
+
+  /** Runs until the signal aborts, then stores what has been delivered so far. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#runMessages(signal), this.#runAcknowledgements(signal)]);
+    for (const lane of this.#lanes.values()) await lane.idle();
+    await this.#acknowledge();
+    for (const account of this.#accounts.values()) account.stop.abort();
+  }
+
+  #lane(delivery: Delivery): EffectLane {
+    const type = typeOf(delivery.actor);
+    const name = `${type}:${delivery.command.name}`;
+    const known = this.#lanes.get(name);
+    if (known !== undefined) return known;
+    const executor = this.#ports.types.get(type)?.executors[delivery.command.name];
+    const { clock, settings, meter } = this.#ports;
+    const lane = new EffectLane({ name, executor, clock, settings, meter });
+    this.#lanes.set(name, lane);
+    return lane;
+  }
+
+  /** Something became of a delivery. `entry` is absent for one that was resumed from the retry set. */
+  #concluded(account: Account, entry: Entry | undefined, event: LaneEvent): void {
+    if (this.#accounts.get(account.partition) !== account) return;
+    const { key } = event.delivery;
+    switch (event.kind) {
+      case 'delivered':
+        this.#depth--;
+        if (event.wasRetry) this.#dropRetry(account, key);
+        else if (entry !== undefined) entry.remaining--;
+        break;
+      case 'retry':
+        account.retriesSet.set(key, { key, value: JSON.stringify(event.state) });
+        if (event.first && entry !== undefined) account.moved.push(entry);
+        break;
+      case 'exhausted':
+        this.#depth--;
+        if (event.wasRetry) this.#dropRetry(account, key);
+        else if (entry !== undefined) account.moved.push(entry);
+        account.deadLetters.push(JSON.stringify(this.#deadLetter(event.delivery, event.error)));
+        this.#ports.meter.count('dead_letters');
+        break;
+    }
+    this.#acknowledgeWakeup.wake();
+  }
+
+  #dropRetry(account: Account, key: string): void {
+    account.retriesSet.delete(key);
+    account.retriesRemoved.add(key);
+  }
+
+  #deadLetter(delivery: Delivery, error: string): Omit<DeadLetter, 'id'> {
+    return {
+      at: this.#ports.redisNow(),
+      source: `actor:${delivery.actor}`,
+      ref: delivery.key,
+      code: 'effect_failed',
+      reason: `The effect "${delivery.command.name}" failed ${this.#ports.settings.effectAttemptsMax} times. The last time: ${error}`,
+      actor: delivery.actor,
+      excerpt: JSON.stringify(delivery.command).slice(0, EXCERPT_LENGTH),
+    };
+  }
+
+  async #runMessages(signal: AbortSignal): Promise<void> {
+    const { clock, store, meter } = this.#ports;
+    while (!signal.aborted) {
+      const sending = this.#messages.slice(0, MESSAGES_MAX);
+      if (sending.length === 0) {
+        await this.#messageWakeup.sleep(Infinity, signal);
+        continue;
+      }
+      try {
+        await store.appendMessages(sending.map(({ message }) => message));
+      } catch {
+        meter.count('delivery_failures');
+        await clock.sleep(FAILURE_PAUSE_MS * (0.5 + clock.random()), signal);
+        continue;
+      }
+      this.#messages.splice(0, sending.length);
+      for (const { entry } of sending) entry.remaining--;
+      this.#depth -= sending.length;
+      meter.count('messages', sending.length);
+      this.#acknowledgeWakeup.wake();
+    }
+  }
+
+  async #runAcknowledgements(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#acknowledgeWakeup.sleep(Infinity, signal);
+      await this.#ports.clock.sleep(ACKNOWLEDGE_EVERY_MS, signal);
+      if (!(await this.#acknowledge())) {
+        await this.#ports.clock.sleep(FAILURE_PAUSE_MS, signal);
+        this.#acknowledgeWakeup.wake();
+      }
+    }
+  }
+
+  /** False when a store call failed: it is repeated. */
+  async #acknowledge(): Promise<boolean> {
+    const calls = [...this.#accounts.values()].map((account) => this.#acknowledgeOne(account));
+    return (await Promise.all(calls)).every(Boolean);
+  }
+
+  async #acknowledgeOne(account: Account): Promise<boolean> {
+    const moved = account.moved.splice(0);
+    const retriesSet = [...account.retriesSet.values()];
+    const retriesRemoved = [...account.retriesRemoved];
+    const deadLetters = account.deadLetters.splice(0);
+    account.retriesSet.clear();
+    account.retriesRemoved.clear();
+    for (const entry of moved) entry.remaining--;
+    let delivered = 0;
+    while (account.entries[delivered]?.remaining === 0) delivered++;
+    const through = account.entries[delivered - 1]?.commit ?? null;
+    if (through === null && retriesSet.length + retriesRemoved.length + deadLetters.length === 0) return true;
+    const { store, owner, fenced } = this.#ports;
+    const { partition, epoch } = account;
+    try {
+      const ours = await store.acknowledge({ partition, owner, epoch, through, retriesSet, retriesRemoved, deadLetters });
+      if (!ours) fenced(partition);
+      account.entries.splice(0, delivered);
+      return true;
+    } catch {
+      // Not known whether it was stored: say it all again. What changed meanwhile is newer and wins.
+      for (const entry of moved) entry.remaining++;
+      account.moved.unshift(...moved);
+      for (const retry of retriesSet) {
+        if (!account.retriesSet.has(retry.key) && !account.retriesRemoved.has(retry.key)) account.retriesSet.set(retry.key, retry);
+      }
+      for (const key of retriesRemoved) account.retriesRemoved.add(key);
+      account.deadLetters.unshift(...deadLetters);
+      return false;
+    }
+  }
+}

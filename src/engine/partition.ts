@@ -1,0 +1,169 @@
+/**
+ * One owned partition in memory: its positions, what was read of it and not yet applied, its timers and its clocks.
+ *
+ * 1. Its time never goes back and never passes the smallest watermark of its inbox and its sources.
+ * 2. Everything here runs ahead of Redis by the commits in flight. When one of them is refused, the whole object is
+ *    dropped and made anew from the store; nothing is rolled back by hand.
+ */
+import { millisecondsOf, STREAM_START, type ActorKey } from '../protocol/ids.ts';
+import type { StreamSource } from '../protocol/source.ts';
+import type { LiveActor } from '../core/decision.ts';
+import { decodeInboxEntry, type InboxItem } from '../protocol/inbox-entry.ts';
+import { ObservedTime, type Evidence } from './observed-time.ts';
+import { PendingQueue } from './pending-queue.ts';
+import type { CommitId, PartitionState, SourcePosition, StreamEntry } from './ports.ts';
+import { TimerQueue } from './timer-queue.ts';
+
+export interface SourceItem {
+  readonly id: string;
+  readonly ms: number;
+  readonly key: ActorKey | undefined;
+  readonly fields: readonly string[];
+  readonly source: StreamSource;
+}
+
+/** What one read of a source proves, beside its entries. */
+export interface SourceProof {
+  /** The newest entry read. */
+  readonly last: string;
+  readonly watermark: number;
+  readonly evidence: readonly Evidence[];
+  /** Entries from before this time were trimmed before anyone read them. */
+  readonly lostBefore?: number;
+}
+
+export interface SourceState {
+  readonly source: StreamSource;
+  /** The newest entry that was applied or is not ours. */
+  position: string;
+  /** How far it was read. */
+  read: string;
+  watermark: number;
+  readonly pending: PendingQueue<SourceItem>;
+}
+
+/** Under this name the observed time is stored while there is no source: the inbox alone is the evidence. */
+const INBOX_CLOCK = '-';
+
+export class Partition {
+  readonly number: number;
+  readonly owner: string;
+  readonly epoch: number;
+  commit: CommitId;
+  commitNumber = 0;
+  time: number;
+  /** Position that the newest batch leaves behind. */
+  inbox: string;
+  inboxRead: string;
+  inboxWatermark = 0;
+  /** The newest read of the inbox was full: there is more. */
+  inboxBacklog = false;
+  readonly inboxPending = new PendingQueue<InboxItem>();
+  readonly sources: ReadonlyMap<string, SourceState>;
+  readonly observed: ObservedTime;
+  readonly timers: TimerQueue;
+  readonly liveness: TimerQueue;
+  readonly applied: Map<number, number>;
+  readonly sent: Map<number, number>;
+  /** Actors changed by a commit in flight: never evicted, never loaded. */
+  readonly uncommitted = new Map<ActorKey, LiveActor>();
+  /** Entries that rejected while their actor had changes in the same batch: applied alone, from the stored actor. */
+  readonly isolated: Set<string>;
+  /** A commit whose fate is unknown is being repeated: no batch is built meanwhile. */
+  blocked = false;
+  /** Ids of the source positions in the newest commit, joined: tells whether a checkpoint is due. */
+  storedSources: string;
+  checkpointedAt = 0;
+
+  constructor(
+    number: number,
+    owner: string,
+    state: PartitionState,
+    sources: readonly StreamSource[],
+    observationGapMs: number,
+    isolated: ReadonlySet<string> = new Set(),
+  ) {
+    this.number = number;
+    this.owner = owner;
+    this.epoch = state.epoch;
+    this.commit = state.commit;
+    this.time = state.time;
+    this.inbox = this.inboxRead = state.inbox;
+    this.timers = new TimerQueue(state.timers);
+    this.liveness = new TimerQueue(state.liveness);
+    this.applied = toNumbers(state.applied);
+    this.sent = toNumbers(state.sent);
+    this.isolated = new Set(isolated);
+    this.sources = new Map(sources.map((source) => [source.stream, sourceState(source, state.sources[source.stream])]));
+    const evidence = Object.values(state.sources)[0];
+    this.observed = new ObservedTime(observationGapMs, evidence?.watermark ?? 0, evidence?.observed ?? 0);
+    this.storedSources = this.sourceIds();
+  }
+
+  /** No step of this partition may have a time beyond this. (I6, and the timer rule) */
+  get watermark(): number {
+    let watermark = this.inboxWatermark;
+    for (const source of this.sources.values()) if (source.watermark < watermark) watermark = source.watermark;
+    return watermark;
+  }
+
+  /** Takes in one read of the inbox. `count` is how many entries were asked for. */
+  takeInbox(entries: readonly StreamEntry[], count: number, readAt: number): void {
+    for (const entry of entries) this.inboxPending.push(decodeInboxEntry(entry[0], entry[1]));
+    const last = entries[entries.length - 1];
+    if (last !== undefined) this.inboxRead = last[0];
+    this.inboxBacklog = entries.length >= count;
+    const upTo = this.inboxBacklog && last !== undefined ? millisecondsOf(last[0]) : readAt - 1;
+    // An id from the future (a raw XADD) must not lift the watermark beyond the clock.
+    this.inboxWatermark = Math.max(this.inboxWatermark, Math.min(upTo, readAt - 1));
+    if (this.sources.size === 0) this.observed.observe([[readAt - 1, readAt - 1]]);
+  }
+
+  /** Takes in what a read of a source held for this partition, and what the read proves of the source. */
+  takeSource(stream: string, items: readonly SourceItem[], read: SourceProof): void {
+    const state = this.sources.get(stream);
+    if (state === undefined) return;
+    for (const item of items) state.pending.push(item);
+    state.read = read.last;
+    if (state.pending.length === 0) state.position = read.last;
+    state.watermark = Math.max(state.watermark, read.watermark);
+    if (read.lostBefore !== undefined && read.lostBefore > this.observed.watermark) this.observed.reopen(read.lostBefore);
+    this.observed.observe(read.evidence);
+  }
+
+  /** The positions to store with a commit. */
+  sourcePositions(): { readonly [stream: string]: SourcePosition } {
+    const positions: { [stream: string]: SourcePosition } = {};
+    for (const [stream, state] of this.sources) {
+      positions[stream] = { id: state.position, watermark: this.observed.watermark, observed: this.observed.observed };
+    }
+    if (this.sources.size === 0) positions[INBOX_CLOCK] = { id: STREAM_START, watermark: this.observed.watermark, observed: this.observed.observed };
+    return positions;
+  }
+
+  sourceIds(): string {
+    let ids = '';
+    for (const state of this.sources.values()) ids += `${state.position} `;
+    return ids;
+  }
+
+  hasPending(): boolean {
+    if (this.inboxPending.length > 0) return true;
+    for (const state of this.sources.values()) if (state.pending.length > 0) return true;
+    return false;
+  }
+
+  /** Partition time at which the next timer could fire; Infinity when none is armed. */
+  nextFiring(): number {
+    return Math.min(this.timers.nextDue(), this.liveness.nextDue() + this.observed.current.closedMs);
+  }
+}
+
+function sourceState(source: StreamSource, stored: SourcePosition | undefined): SourceState {
+  const position = stored?.id ?? STREAM_START;
+  return { source, position, read: position, watermark: 0, pending: new PendingQueue() };
+}
+
+function toNumbers(byPartition: { readonly [partition: string]: number }): Map<number, number> {
+  return new Map(Object.entries(byPartition).map(([partition, number]) => [Number(partition), number]));
+}

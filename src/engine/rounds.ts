@@ -1,0 +1,313 @@
+/**
+ * The one loop of an engine: read what rang → load → step → commit, round after round.
+ *
+ * 1. The next read is sent before a round is stepped, and the round's commits are in flight while the next is stepped:
+ *    Redis and this process work at the same time. A partition has at most one commit in flight.
+ * 2. Nothing leaves the process before its commit is answered; then it is owed, and {@link RoundsPorts.settle} pays it.
+ * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits. (I1, I7)
+ * 4. A commit that is refused costs the partition's memory: it is made anew from the store. (I4)
+ */
+import { restore, type ParkedActor } from '../core/kernel.ts';
+import type { LiveActor } from '../core/decision.ts';
+import { typeOf, type ActorKey } from '../protocol/ids.ts';
+import type { ActorCache } from './actor-cache.ts';
+import type { HostedTypes } from './actor-types.ts';
+import { BatchBuilder } from './batch.ts';
+import type { Batch } from './batch-writes.ts';
+import type { Meter } from './meter.ts';
+import type { Partition } from './partition.ts';
+import type { Clock, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
+import type { EngineSettings } from './settings.ts';
+import type { SourceReader } from './source-reader.ts';
+import { Wakeup } from './wakeup.ts';
+
+export interface RoundsPorts {
+  readonly store: EngineStore;
+  readonly clock: Clock;
+  readonly settings: EngineSettings;
+  readonly types: HostedTypes;
+  readonly meter: Meter;
+  readonly cache: ActorCache;
+  /** The owned partitions, by number. Changed by membership only. */
+  readonly partitions: (Partition | undefined)[];
+  readonly readers: readonly SourceReader[];
+  /** Pays what committed batches owe. */
+  readonly settle: (batches: readonly Batch[]) => void;
+  /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
+  readonly lose: (partition: Partition, why: 'fenced' | 'diverged' | 'overtaken' | 'isolate', isolate?: string) => void;
+}
+
+/** Between failed tries of reading or committing, ms: long enough not to spin, short enough not to be noticed. */
+const FAILURE_PAUSE_MS = 20;
+const FAILURE_PAUSE_MS_MAX = 1_000;
+/** Loaded in one round for one partition. */
+const LOAD_MAX = 1_000;
+/** A source is not read further while a partition has so many rounds of it unapplied. */
+const SOURCE_ROUNDS_PENDING_MAX = 2;
+
+interface Reading {
+  readonly request: ReadRequest;
+  readonly partitions: readonly Partition[];
+  readonly readers: readonly SourceReader[];
+  readonly answer: Promise<ReadResult | Error>;
+}
+
+export class Rounds {
+  readonly #ports: RoundsPorts;
+  readonly #builder: BatchBuilder;
+  readonly #wakeup: Wakeup;
+  readonly #rung = new Set<number>();
+  /** Actors loaded for the present round, null where there is none. */
+  #loaded = new Map<ActorKey, LiveActor | ParkedActor | null>();
+  /** Redis's time minus our clock, at the newest read. */
+  #redisOffsetMs = 0;
+  #readAt = 0;
+  #polledAt = -Infinity;
+  #failures = 0;
+
+  constructor(ports: RoundsPorts) {
+    this.#ports = ports;
+    this.#wakeup = new Wakeup(ports.clock);
+    const { types, settings, meter, cache, clock } = ports;
+    this.#builder = new BatchBuilder({
+      types,
+      settings,
+      meter,
+      find: (partition, key) => partition.uncommitted.get(key) ?? cache.get(key) ?? this.#loaded.get(key),
+      cacheSet: (actor, jsonLength) => cache.set(actor, jsonLength),
+      evict: (key) => {
+        cache.delete(key);
+        this.#loaded.delete(key);
+      },
+      now: () => clock.now(),
+    });
+  }
+
+  /** The partition's inbox has something new. */
+  ring(partition: number): void {
+    this.#rung.add(partition);
+    this.#wakeup.wake();
+  }
+
+  /** Redis's time by our clock: for deciding when to look, never for a step. */
+  redisNow(): number {
+    return this.#ports.clock.now() + this.#redisOffsetMs;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    let committing: Promise<void> = Promise.resolve();
+    let reading: Reading | undefined;
+    while (!signal.aborted) {
+      reading ??= this.#beginRead();
+      if (reading === undefined) {
+        await this.#wakeup.sleep(this.#idleMs(), signal);
+        continue;
+      }
+      const answer = await reading.answer;
+      if (answer instanceof Error) {
+        reading = undefined;
+        await this.#pauseAfterFailure(signal);
+        continue;
+      }
+      this.#failures = 0;
+      this.#take(reading, answer);
+      reading = this.#beginRead();
+      if (!(await this.#load())) {
+        await this.#pauseAfterFailure(signal);
+        continue;
+      }
+      const batches = this.#build();
+      await committing;
+      committing = batches.length === 0 ? Promise.resolve() : this.#commit(batches, signal);
+    }
+    await committing;
+    await reading?.answer;
+  }
+
+  #owned(): readonly Partition[] {
+    return this.#ports.partitions.filter((partition) => partition !== undefined);
+  }
+
+  /** Sends the next read; undefined when nothing calls for one. */
+  #beginRead(): Reading | undefined {
+    const { clock, settings, store, readers } = this.#ports;
+    const owned = this.#owned();
+    if (owned.length === 0) return undefined;
+    const poll = clock.now() - this.#polledAt >= settings.pollMs;
+    const soon = this.redisNow();
+    const wanted = owned.filter((one) => this.#wantsRead(one, poll, soon));
+    const backlog = readers.some((reader) => reader.backlog);
+    if (wanted.length === 0 && !backlog && !poll && !this.#hasWork(owned)) return undefined;
+    if (poll) this.#polledAt = clock.now();
+    for (const one of wanted) this.#rung.delete(one.number);
+    const open = readers.filter((reader) => reader.position !== null && this.#hasRoom(owned, reader));
+    const request: ReadRequest = {
+      inboxes: wanted.map((one) => ({ partition: one.number, after: one.inboxRead })),
+      sources: open.map((reader) => ({ stream: reader.source.stream, after: reader.position as string })),
+      count: settings.inboxReadCount,
+      sourceCount: settings.sourceReadCount,
+    };
+    const answer = store.read(request).catch((error: unknown) => {
+      for (const one of wanted) this.#rung.add(one.number);
+      this.#ports.meter.count('read_failures');
+      return error instanceof Error ? error : new Error(String(error));
+    });
+    return { request, partitions: wanted, readers: open, answer };
+  }
+
+  #wantsRead(partition: Partition, poll: boolean, soon: number): boolean {
+    if (partition.blocked || partition.inboxPending.length >= this.#ports.settings.inboxReadCount) return false;
+    return poll || partition.inboxBacklog || this.#rung.has(partition.number) || partition.nextFiring() < soon;
+  }
+
+  #hasRoom(owned: readonly Partition[], reader: SourceReader): boolean {
+    const max = SOURCE_ROUNDS_PENDING_MAX * this.#ports.settings.sourceReadCount;
+    return owned.every((one) => (one.sources.get(reader.source.stream)?.pending.length ?? 0) < max);
+  }
+
+  /** Something that was read waits to be applied. */
+  #hasWork(owned: readonly Partition[]): boolean {
+    return owned.some((one) => !one.blocked && (one.hasPending() || one.nextFiring() <= one.watermark));
+  }
+
+  /** How long nothing is due: until the next poll or the next timer. A timer fires one millisecond after its due time at the earliest. */
+  #idleMs(): number {
+    const { settings, clock } = this.#ports;
+    let due = Infinity;
+    for (const one of this.#owned()) if (!one.blocked) due = Math.min(due, one.nextFiring());
+    const untilPoll = this.#polledAt + settings.pollMs - clock.now();
+    return Math.max(0, Math.min(untilPoll, due + 1 - this.redisNow()));
+  }
+
+  #take(reading: Reading, answer: ReadResult): void {
+    const { partitions, settings, clock } = this.#ports;
+    this.#readAt = answer.time;
+    this.#redisOffsetMs = answer.time - clock.now();
+    for (const [index, partition] of reading.partitions.entries()) {
+      // Made anew since the read was sent: what was read belongs to the old one.
+      if (partitions[partition.number] !== partition) continue;
+      if (partition.inboxRead !== reading.request.inboxes[index]?.after) continue;
+      partition.takeInbox(answer.inboxes[index] ?? [], settings.inboxReadCount, answer.time);
+    }
+    for (const [index, reader] of reading.readers.entries()) {
+      const read = answer.sources[index];
+      const after = reading.request.sources[index]?.after;
+      if (read !== undefined && after !== undefined) reader.deal(read, after, settings.sourceReadCount, answer.time, partitions);
+    }
+  }
+
+  /** Reads the actors of this round that are not in memory. False when the store did not answer. */
+  async #load(): Promise<boolean> {
+    const { store, cache, types } = this.#ports;
+    this.#loaded = new Map();
+    const requests: { partition: number; keys: readonly ActorKey[] }[] = [];
+    for (const partition of this.#owned()) {
+      if (partition.blocked) continue;
+      const keys = wantedKeys(partition, LOAD_MAX, (key) => partition.uncommitted.has(key) || cache.get(key) !== undefined);
+      if (keys.length > 0) requests.push({ partition: partition.number, keys });
+    }
+    if (requests.length === 0) return true;
+    try {
+      for (const actor of (await store.load(requests)).flat()) {
+        const hosted = types.get(typeOf(actor.key));
+        if (hosted === undefined || actor.record === null) {
+          this.#loaded.set(actor.key, null);
+          continue;
+        }
+        const live = restore(hosted.registered, actor.key, actor.record);
+        this.#loaded.set(actor.key, live);
+        if ('record' in live) cache.set(live, actor.record.length);
+      }
+      return true;
+    } catch {
+      this.#ports.meter.count('read_failures');
+      return false;
+    }
+  }
+
+  #build(): readonly Batch[] {
+    const batches: Batch[] = [];
+    for (const partition of this.#owned()) {
+      const built = this.#builder.build(partition, this.#readAt);
+      if (built.kind === 'batch') batches.push(built.batch);
+      else if (built.kind === 'isolate') this.#ports.lose(partition, 'isolate', built.ref);
+    }
+    return batches;
+  }
+
+  async #commit(batches: readonly Batch[], signal: AbortSignal): Promise<void> {
+    const { clock, meter } = this.#ports;
+    const began = clock.now();
+    const results = await this.#send(batches);
+    meter.observe('commit_seconds', (clock.now() - began) / 1_000);
+    const committed: Batch[] = [];
+    for (const [index, batch] of batches.entries()) {
+      const result = results[index] ?? new Error('The store answered fewer commits than it was given.');
+      if (result instanceof Error) void this.#repeat(batch, signal);
+      else if (this.#conclude(batch, result)) committed.push(batch);
+    }
+    if (committed.length > 0) this.#ports.settle(committed);
+  }
+
+  async #send(batches: readonly Batch[]): Promise<readonly (CommitResult | Error)[]> {
+    try {
+      return await this.#ports.store.commit(batches.map((batch) => batch.request));
+    } catch (error) {
+      const failure = error instanceof Error ? error : new Error(String(error));
+      return batches.map(() => failure);
+    }
+  }
+
+  /** True when the batch is committed. */
+  #conclude(batch: Batch, result: CommitResult): boolean {
+    const { partition } = batch;
+    const { meter, lose } = this.#ports;
+    if (result.kind !== 'committed') {
+      meter.count(result.kind);
+      lose(partition, result.kind);
+      return false;
+    }
+    meter.count('commits');
+    if (result.repeated) meter.count('commits_repeated');
+    for (const actor of batch.changed) if (partition.uncommitted.get(actor.key) === actor) partition.uncommitted.delete(actor.key);
+    return true;
+  }
+
+  /** Invariant 3: until the partition's lease is lost or we stop. */
+  async #repeat(batch: Batch, signal: AbortSignal): Promise<void> {
+    const { clock, meter, partitions, settle } = this.#ports;
+    const { partition } = batch;
+    partition.blocked = true;
+    for (let pauseMs = FAILURE_PAUSE_MS; !signal.aborted && partitions[partition.number] === partition; pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, pauseMs * 2)) {
+      meter.count('commits_failed');
+      await clock.sleep(pauseMs * (0.5 + clock.random()), signal);
+      const [result] = await this.#send([batch]);
+      if (result === undefined || result instanceof Error) continue;
+      partition.blocked = false;
+      if (this.#conclude(batch, result)) settle([batch]);
+      this.#wakeup.wake();
+      return;
+    }
+  }
+
+  async #pauseAfterFailure(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#ports;
+    const pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, FAILURE_PAUSE_MS * 2 ** Math.min(this.#failures++, 6));
+    await clock.sleep(pauseMs * (0.5 + clock.random()), signal);
+  }
+}
+
+/** Actors that the next batch of this partition needs and that are not in memory. */
+function wantedKeys(partition: Partition, max: number, has: (key: ActorKey) => boolean): readonly ActorKey[] {
+  const keys = new Set<ActorKey>();
+  const want = (key: ActorKey | undefined): void => {
+    if (key !== undefined && key.includes('/') && !has(key)) keys.add(key);
+  };
+  for (const item of partition.inboxPending.first(max)) want(item.key);
+  for (const state of partition.sources.values()) for (const item of state.pending.first(max)) want(item.key);
+  const { watermark } = partition;
+  for (const { member } of partition.timers.dueThrough(watermark, max)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
+  const observed = partition.observed.observed;
+  for (const { member } of partition.liveness.dueThrough(observed, max)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
+  return [...keys];
+}

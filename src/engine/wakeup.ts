@@ -1,0 +1,31 @@
+/** A sleep that ends early when someone wakes it. A wake between two sleeps ends the next one at once. */
+import type { Clock } from './ports.ts';
+
+export class Wakeup {
+  readonly #clock: Clock;
+  #woken = false;
+  #end: (() => void) | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  wake(): void {
+    this.#woken = true;
+    this.#end?.();
+  }
+
+  /** Resolves after `ms`, at a wake, or when the signal aborts. */
+  async sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (!this.#woken && !signal.aborted) {
+      const early = new AbortController();
+      const end = (): void => early.abort();
+      this.#end = end;
+      signal.addEventListener('abort', end, { once: true });
+      await this.#clock.sleep(ms, early.signal);
+      signal.removeEventListener('abort', end);
+      this.#end = undefined;
+    }
+    this.#woken = false;
+  }
+}
