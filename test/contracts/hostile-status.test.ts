@@ -56,8 +56,8 @@ const HOSTILE: readonly (readonly [what: string, fields: readonly string[], code
   ],
   ['a service without a status', withStatus({ services: [{ name: 'vllm' }] }), 'invalid_shape', 'payload.status.services[0].status'],
   [
-    '10,000 services',
-    withStatus({ services: Array.from({ length: 10_000 }, () => ({ name: 'a', status: 'up' })) }),
+    '1,000 services',
+    withStatus({ services: Array.from({ length: 1_000 }, () => ({ name: 'a', status: 'up' })) }),
     'invalid_shape',
     'payload.status.services',
   ],
