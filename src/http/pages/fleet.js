@@ -21,6 +21,7 @@ let selected = null;
 let actor = null;
 let cursor = null;
 let refreshing = null;
+let signedOut = false;
 
 function make(tag, { text, className, attributes = {} } = {}, ...children) {
   const made = document.createElement(tag);
@@ -45,16 +46,23 @@ async function openSession() {
   const secret = new URLSearchParams(location.hash.slice(1)).get('link');
   if (secret === null) return;
   history.replaceState(null, '', location.pathname);
-  await api('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ secret }) });
+  try {
+    await api('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ secret }) });
+  } catch (error) {
+    // A link that was used in this browser has left its session behind.
+    if (error.status !== 401 || !(await api('/api/session').catch(() => null))) throw Object.assign(error, { usedLink: true });
+  }
 }
 
 function notify(error) {
-  const needsLink = error?.status === 401;
   element('notice').hidden = !error;
-  element('notice').textContent = needsLink
-    ? `${error.message.includes('link') ? error.message : 'No session.'} Open the link that the server printed at its start, or make one with: castellan token --link`
-    : (error?.message ?? '');
-  if (needsLink) setConnection('signed out', 'down');
+  element('notice').textContent = error?.message ?? '';
+  if (error?.status !== 401) return;
+  signedOut = true;
+  const why = error.usedLink ? 'This link was used before, or has expired.' : 'This browser has no session.';
+  element('notice').textContent = `${why} Open the link that the server printed when it started, or make a new one with: castellan token --link`;
+  document.querySelector('main').hidden = true;
+  setConnection('signed out', 'down');
 }
 
 // The list
@@ -90,7 +98,9 @@ async function loadReasons() {
 }
 
 function reasonOf({ event, cause }) {
-  if (cause.source === 'timer') return `timer ${event.type.replace(/^xstate\.after\./, '')}`;
+  const delay = /^xstate\.after\.([^.]+)/.exec(event.type)?.[1];
+  if (delay !== undefined) return /^\d+$/.test(delay) ? `${duration(Number(delay))} passed` : `timer ${delay}`;
+  if (cause.source === 'timer') return `timer ${event.type}`;
   return `${event.type} from ${cause.source.replace(/^(stream|actor):/, '')}`;
 }
 
@@ -221,7 +231,7 @@ function renderActor(past) {
   const facts = [
     ['State', valueText(actor.value)],
     ['Revision', `${actor.revision} (machine ${actor.machineVersion})`],
-    ['Health', (actor.tags ?? []).join(', ') || '–'],
+    ['Tags', (actor.tags ?? []).join(', ') || '–'],
     ...(actor.parked ? [['Parked', actor.parked]] : []),
   ];
   element('facts').replaceChildren(...facts.flatMap(([name, value]) => [make('dt', { text: name }), make('dd', { text: value })]));
@@ -237,16 +247,21 @@ function renderActor(past) {
 }
 
 function historyItem(transition) {
-  const from = valueText(transition.from);
-  const to = valueText(transition.to);
   const age = make('span');
   setAge(age, transition.at);
   return make(
     'li',
     {},
-    make('div', {}, make('b', { text: from === to ? to : `${from} → ${to}` })),
+    make('div', {}, make('b', { text: changeText(transition) })),
     make('div', { className: 'muted' }, `${reasonOf(transition)} · revision ${transition.revision} · `, age, ' ago'),
   );
+}
+
+/** What a transition left and entered: of parallel regions only those that moved. */
+function changeText({ from, to }) {
+  const [before, after] = [valueText(from).split(', '), valueText(to).split(', ')];
+  const [left, entered] = [before.filter((part) => !after.includes(part)), after.filter((part) => !before.includes(part))];
+  return left.length + entered.length === 0 ? 'no change of state' : `${left.join(', ') || '…'} → ${entered.join(', ') || '…'}`;
 }
 
 /** `{connection: 'online', health: {disk: 'ok'}}` as `connection.online, health.disk.ok`. */
@@ -277,17 +292,18 @@ function follow() {
   });
   source.addEventListener('error', () => {
     setConnection('reconnecting…', 'down');
+    if (signedOut) return source.close();
     if (source.readyState !== EventSource.CLOSED) return;
     // Refused: a gone cursor or an ended session. Both begin anew from a listing.
     cursor = null;
-    setTimeout(() => void refresh().then(follow), RETRY_MS);
+    setTimeout(() => void refresh().then(() => signedOut || follow()), RETRY_MS);
   });
 }
 
 element('close').addEventListener('click', closeDetail);
 document.addEventListener('keydown', (event) => event.key === 'Escape' && selected !== null && closeDetail());
 setInterval(tick, TICK_MS);
-setInterval(() => void refresh().then(loadActor), REFRESH_MS);
+setInterval(() => signedOut || void refresh().then(loadActor), REFRESH_MS);
 await openSession().catch(notify);
-if (element('notice').hidden) await refresh();
-follow();
+if (!signedOut) await refresh();
+if (!signedOut) follow();
