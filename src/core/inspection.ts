@@ -1,6 +1,6 @@
 /** What an engineer asks of an actor in memory: where it is, and what could happen next. */
 import type { AnyMachineSnapshot } from 'xstate';
-import type { ActorStatus, MachineEvent } from '../protocol/envelope.ts';
+import type { ActorStatus } from '../protocol/envelope.ts';
 import type { Json } from '../protocol/json.ts';
 import type { LiveActor } from './decision.ts';
 import { activeNodes, guardPasses, persist, type StateNodeView } from './interpreter.ts';
@@ -84,7 +84,7 @@ function judge(guard: unknown, type: string, snapshot: AnyMachineSnapshot): 'pas
     },
   );
   try {
-    const passes = guardPasses(guard, event as MachineEvent, snapshot);
+    const passes = guardPasses(guard, event, snapshot);
     if (readsFields) return 'depends';
     return passes ? 'passes' : 'fails';
   } catch {

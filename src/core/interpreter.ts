@@ -108,7 +108,7 @@ export class Interpreter {
 
   /** The first macrostep. XState keeps what was thrown in an error snapshot; here it is thrown. */
   initial(machine: AnyStateMachine, input: unknown, self: Self): AnyMachineSnapshot {
-    const snapshot = machine.getInitialSnapshot(this.#enter(self), input as never) as AnyMachineSnapshot;
+    const snapshot = machine.getInitialSnapshot(this.#enter(self), input) as AnyMachineSnapshot;
     if (snapshot.status === 'error') throw snapshot.error;
     return snapshot;
   }

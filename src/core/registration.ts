@@ -45,7 +45,7 @@ export interface RegisteredType {
 export function registerActorType(definition: ActorTypeDefinition): RegisteredType {
   const faults = [...definitionFaults(definition)];
   if (faults.length === 0) faults.push(...machineFaults(definition));
-  if (faults.length > 0) throw new MachineNotDurableError(String(definition.type), [...new Set(faults)]);
+  if (faults.length > 0) throw new MachineNotDurableError(definition.type, [...new Set(faults)]);
   return {
     type: definition.type,
     version: definition.version,

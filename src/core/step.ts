@@ -7,7 +7,7 @@
  * 3. A throw rejects the event, wherever in the actor or its children it happened; the actor before the step is still good,
  *    unless the machine's own code changed it in place: so it must leave the cache.
  */
-import type { ActorRecord, ChildState, MachineEventJson } from '../protocol/record.ts';
+import type { ActorRecord, ChildState } from '../protocol/record.ts';
 import type { MachineEvent, Stimulus } from '../protocol/envelope.ts';
 import type { Json } from '../protocol/json.ts';
 import { idOf, type ActorKey } from '../protocol/ids.ts';
@@ -122,7 +122,7 @@ function decide(run: Run, actor: LiveActor | null, stimulus: Stimulus): Decision
     from: (beforeSnapshot?.value as Json | undefined) ?? null,
     to: snapshot.value as Json,
     commands,
-    emitted: emitted as readonly MachineEventJson[],
+    emitted,
     logs: run.logs,
     left: states.left,
     entered: states.entered,

@@ -11,7 +11,7 @@ const any = z.object({ type: z.string() });
 /** A node in miniature: beats re-arm a deadline, silence takes it offline. */
 const beacon = setup({
   types: { context: {} as { beats: number }, events: {} as { type: string; n?: number } },
-  actions: { setDocument: () => {}, notify: (_, _params: { level: string }) => {} },
+  actions: { setDocument: () => {}, notify: (_args, _params: { level: string }) => {} },
   delays: { deadline: 30_000, pause: ({ event }) => (event as { n?: number }).n as number },
 }).createMachine({
   id: 'beacon',
