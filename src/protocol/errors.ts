@@ -120,3 +120,9 @@ export class StoppedError extends CastellanError {
   readonly code = 'stopped';
   readonly retryable = true;
 }
+
+/** The machine test kit found what a test must not pass over: a rejected event, a step that cannot be repeated, a wrong use of the kit. */
+export class MachineTestError extends CastellanError {
+  readonly code = 'machine_test';
+  readonly retryable = false;
+}
