@@ -1,8 +1,8 @@
 /**
  * One bounded question to a server on this machine.
  *
- * 1. Loopback only, no redirects, at most {@link PROBE_TIMEOUT_MS} and {@link PROBE_BYTES_MAX}.
- * 2. Whatever else answers on the port is an outcome, not an error.
+ * 1. No redirects; time and length of the answer are limited.
+ * 2. Whatever else answers there is an outcome, not an error.
  */
 import { request } from 'node:http';
 
@@ -12,20 +12,27 @@ export const PROBE_TIMEOUT_MS = 1_000;
 export const PROBE_BYTES_MAX = 256 * 1024;
 
 export type ProbeOutcome =
-  { readonly kind: 'json'; readonly body: unknown } | { readonly kind: 'refused' } | { readonly kind: 'unusable'; readonly reason: string };
+  | { readonly kind: 'json'; readonly body: unknown }
+  /** Nobody listens there. */
+  | { readonly kind: 'refused' }
+  | { readonly kind: 'unusable'; readonly reason: string };
 
-export function probeJson(port: number, path: string): Promise<ProbeOutcome> {
+export interface ProbeTarget {
+  readonly address: { readonly host: string; readonly port: number } | { readonly socketPath: string };
+  readonly path: string;
+  readonly timeoutMs: number;
+  readonly bytesMax: number;
+}
+
+export function probeJson({ address, path, timeoutMs, bytesMax }: ProbeTarget): Promise<ProbeOutcome> {
   return new Promise((resolve) => {
     const unusable = (reason: string): void => resolve({ kind: 'unusable', reason });
-    const question = request({
-      host: '127.0.0.1',
-      port,
-      path,
-      agent: false,
-      signal: AbortSignal.timeout(PROBE_TIMEOUT_MS),
-      headers: { accept: 'application/json' },
+    const headers = { accept: 'application/json', ...('host' in address ? {} : { host: 'localhost' }) };
+    const question = request({ ...address, path, headers, agent: false, signal: AbortSignal.timeout(timeoutMs) });
+    question.on('error', ({ code, name }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve({ kind: 'refused' });
+      else unusable(name === 'AbortError' ? `no answer in ${timeoutMs} ms` : (code ?? name));
     });
-    question.on('error', (error: NodeJS.ErrnoException) => (error.code === 'ECONNREFUSED' ? resolve({ kind: 'refused' }) : unusable(error.name)));
     question.on('response', (answer) => {
       if (answer.statusCode !== 200) {
         unusable(`status ${answer.statusCode}`);
@@ -34,14 +41,14 @@ export function probeJson(port: number, path: string): Promise<ProbeOutcome> {
       }
       const chunks: Buffer[] = [];
       let bytes = 0;
-      answer.on('error', (error) => unusable(error.name));
+      answer.on('error', ({ name }) => unusable(name === 'AbortError' ? `no answer in ${timeoutMs} ms` : name));
       answer.on('data', (chunk: Buffer) => {
         bytes += chunk.length;
-        if (bytes <= PROBE_BYTES_MAX) {
+        if (bytes <= bytesMax) {
           chunks.push(chunk);
           return;
         }
-        unusable('too long');
+        unusable(`answer longer than ${bytesMax} bytes`);
         question.destroy();
       });
       answer.on('end', () => {

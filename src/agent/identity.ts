@@ -25,13 +25,14 @@ export interface InterfaceAddress {
 export interface NodeAddresses {
   /** In 100.64.0.0/10, the carrier-grade NAT range that Tailscale uses. */
   readonly tailscale?: string;
-  /** The first address of RFC 1918. */
+  /** The first address of RFC 1918 that is not a bridge for containers or virtual machines: those exist on every such machine alike. */
   readonly network?: string;
 }
 
 export function nodeAddresses(interfaces: { readonly [name: string]: readonly InterfaceAddress[] | undefined }): NodeAddresses {
-  const addresses = Object.values(interfaces)
-    .flatMap((found) => found ?? [])
+  const addresses = Object.entries(interfaces)
+    .filter(([name]) => !BRIDGE.test(name))
+    .flatMap(([, found]) => found ?? [])
     .filter(({ family, internal }) => family === 'IPv4' && !internal)
     .map(({ address }) => address);
   const tailscale = addresses.find((address) => inRange(address, '100.64.0.0', 10));
@@ -39,6 +40,7 @@ export function nodeAddresses(interfaces: { readonly [name: string]: readonly In
   return { ...(tailscale === undefined ? {} : { tailscale }), ...(network === undefined ? {} : { network }) };
 }
 
+const BRIDGE = /^(docker|br-|veth|virbr|cni|flannel|cali|podman|lxc|lxd)/;
 const PRIVATE = [
   ['10.0.0.0', 8],
   ['172.16.0.0', 12],

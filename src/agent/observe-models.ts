@@ -4,7 +4,7 @@
  * 1. A server is known by its answer, not by its port: anything else that listens there is not listed.
  * 2. Our own status port is never asked.
  */
-import { probeJson } from './http-probe.ts';
+import { PROBE_BYTES_MAX, PROBE_TIMEOUT_MS, probeJson } from './http-probe.ts';
 
 export type ModelServerKind = 'vllm' | 'ollama';
 export interface ModelEndpoint {
@@ -38,6 +38,7 @@ export function modelObserver(endpoints: readonly ModelEndpoint[] = MODEL_ENDPOI
   };
 }
 
+const LOOPBACK = '127.0.0.1';
 const QUESTIONS: { readonly [kind in ModelServerKind]: { readonly path: string; readonly list: string; readonly name: string } } = {
   vllm: { path: '/v1/models', list: 'data', name: 'id' },
   ollama: { path: '/api/tags', list: 'models', name: 'name' },
@@ -45,7 +46,7 @@ const QUESTIONS: { readonly [kind in ModelServerKind]: { readonly path: string; 
 
 async function ask(endpoint: ModelEndpoint): Promise<ModelServer | undefined> {
   const { path, list, name } = QUESTIONS[endpoint.kind];
-  const outcome = await probeJson(endpoint.port, path);
+  const outcome = await probeJson({ address: { host: LOOPBACK, port: endpoint.port }, path, timeoutMs: PROBE_TIMEOUT_MS, bytesMax: PROBE_BYTES_MAX });
   if (outcome.kind !== 'json') return undefined;
   const entries = fieldOf(outcome.body, list);
   if (!Array.isArray(entries)) return undefined;

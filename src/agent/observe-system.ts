@@ -35,7 +35,8 @@ export function systemObserver(clock: AgentClock): SystemObserver {
   async function cpuPercent(): Promise<number | undefined> {
     if (load === undefined) await clock.sleep(Math.max(0, LOAD_WINDOW_MS_MIN - (clock.now() - before.at)));
     const after = processorTime(clock.now());
-    if (after.at - before.at < LOAD_WINDOW_MS_MIN || after.total === before.total) return load;
+    const tooSoon = load !== undefined && after.at - before.at < LOAD_WINDOW_MS_MIN;
+    if (tooSoon || after.total === before.total) return load;
     load = percentOf(reading(after.busy - before.busy), after.total - before.total);
     before = after;
     return load;

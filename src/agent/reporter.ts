@@ -87,7 +87,7 @@ export class Reporter {
       await this.#report();
       // After a long stall (a suspended machine) the beats missed are not made up for.
       due = Math.max(due + delayMs, clock.now());
-      await clock.sleep(due - clock.now(), this.#stopped.signal);
+      await clock.sleep(Math.max(0, due - clock.now()), this.#stopped.signal);
       delayMs = beatDelayMs(intervalMs, clock.random());
     }
   }
