@@ -4,12 +4,14 @@
  * Settings, the first that is given wins: flag, environment variable, default.
  */
 import { Command, InvalidArgumentError } from 'commander';
-import { pino, type Logger } from 'pino';
 import { createAgent } from '../agent/create-agent.ts';
 import { redisPublisher } from '../agent/redis-publisher.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
 import { parseRedisUrl, redisOptionsFrom, type RedisTarget } from '../redis/target.ts';
+import { createLog, readLogLevel, type Environment } from './settings.ts';
+import { untilAskedToStop } from './signals.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { Logger } from 'pino';
 
 const DEFAULT_QUEUE = 'jobs:v1:gpu-general';
 const DEFAULT_STATUS_PORT = 8080;
@@ -68,14 +70,12 @@ export function workCommand(): Command {
     .action(async (flags: WorkFlags) => runWork(flags, process.env));
 }
 
-type Environment = { readonly [name: string]: string | undefined };
-
 async function runWork(flags: WorkFlags, env: Environment): Promise<void> {
-  const log = pino({ name: 'agent' });
-  const terminated = terminationSignal();
+  const log = createLog('agent', readLogLevel(env, 'info'));
+  const askedToStop = untilAskedToStop();
   const agent = await startAgent({ ...workSettings(flags, env), log });
   log.info({ queue: flags.queue }, 'No job handler is registered: the queue is not consumed');
-  await terminated;
+  await askedToStop;
   await agent.stop();
 }
 
@@ -116,10 +116,4 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (!/^\d+$/.test(text) || port > 65_535) throw new InvalidArgumentError('It must be a whole number from 0 to 65535.');
   return port;
-}
-
-function terminationSignal(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
-  });
 }

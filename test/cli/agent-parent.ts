@@ -1,0 +1,7 @@
+/** A process that starts an agent, tells its pid and lives on: what the test of agent-process.ts kills. */
+import { pino } from 'pino';
+import { AgentProcess } from '../../src/cli/agent-process.ts';
+
+const agent = new AgentProcess({ nodeId: 'orphan', statusPort: 0, environment: process.env, log: pino({ level: 'silent' }) });
+agent.start();
+process.send?.(agent.pid);
