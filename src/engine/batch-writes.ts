@@ -97,7 +97,8 @@ export class BatchWrites {
   }
 
   reply(to: string | undefined, entry: string, outcome: Outcome): void {
-    if (to !== undefined) this.#replies.push({ to, entry, outcome });
+    // An entry's id is unique in its partition only.
+    if (to !== undefined) this.#replies.push({ to, entry: `${this.#partition.number}:${entry}`, outcome });
   }
 
   deadLetter(letter: Omit<DeadLetter, 'id'>): void {

@@ -179,7 +179,6 @@ export class Engine {
     const sources = this.#readers.map((reader) => reader.source);
     const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number));
     this.#isolated.delete(number);
-    this.#cache.forget((key) => partitionOf(key) === number);
     this.#sequencer.add(unsequenced);
     this.#outbox.open(number, state.epoch, state.outbox, state.retries);
     for (const { key, record } of running) this.#resumeInvocations(number, key, record);
@@ -197,6 +196,7 @@ export class Engine {
 
   #close(number: number): void {
     this.#partitions[number] = undefined;
+    this.#cache.forget((key) => partitionOf(key) === number);
     this.#outbox.close(number);
     this.#invocations.close(number);
     this.#membership.drop(number);
