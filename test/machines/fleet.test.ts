@@ -1,6 +1,6 @@
 /** The brake: what a fleet answers when one, many or most of its nodes fall silent. */
 import { describe, expect, it } from 'vitest';
-import fc from 'fast-check';
+import { array, assert, integer, oneof, property, record } from 'fast-check';
 import { World } from './world.ts';
 
 const ids = (from: number, to: number) => Array.from({ length: to - from }, (_, index) => `n${from + index}`);
@@ -121,6 +121,19 @@ describe('a node that asks', () => {
     expect(world.nodeChanges().at(-1)?.reason).toContain('the fleet gave no verdict');
   });
 
+  it('does not take a time in which nobody listened for the lack of a verdict', () => {
+    const world = new World();
+    pass(world, 60_000, ids(0, 3));
+    world.mute('fleet/acme');
+    pass(world, 90_000, []);
+    world.advance(5_000);
+    world.close(3_600_000);
+    world.advance(94_999);
+    expect(world.shown('n0')).toBe('degraded');
+    world.advance(1);
+    expect(world.shown('n0')).toBe('offline');
+  });
+
   it('does not heed a verdict after it was heard again', () => {
     const world = new World();
     pass(world, 60_000, ids(0, 3));
@@ -134,6 +147,44 @@ describe('a node that asks', () => {
   });
 });
 
+describe('an unknown node', () => {
+  const questions = (world: World, id: string) => world.messages.filter(({ to, event }) => to === 'fleet/acme' && event['nodeId'] === id).length;
+
+  it('asks again every interval', () => {
+    const world = new World();
+    pass(world, 60_000, ids(0, 4));
+    pass(world, 120_000, ids(3, 4));
+    expect(world.watch('n0')).toBe('adrift');
+    const before = questions(world, 'n0');
+    pass(world, 300_000, ids(3, 4));
+    expect(questions(world, 'n0')).toBe(before + 10);
+  });
+
+  it('asks at once when a single beat was not followed by a second', () => {
+    const world = new World();
+    pass(world, 60_000, ids(0, 4));
+    pass(world, 120_000, ids(3, 4));
+    world.beat('n0');
+    const before = questions(world, 'n0');
+    world.advance(94_999);
+    expect([world.shown('n0'), world.watch('n0'), questions(world, 'n0')]).toEqual(['unknown', 'recovering', before]);
+    world.advance(1);
+    expect([world.shown('n0'), world.watch('n0'), questions(world, 'n0')]).toEqual(['unknown', 'adrift', before + 1]);
+  });
+
+  it('has its whole deadline again after a time in which nobody listened, before it asks', () => {
+    const world = new World();
+    pass(world, 60_000, ids(0, 4));
+    pass(world, 120_000, ids(3, 4));
+    const before = questions(world, 'n0');
+    world.close(3_600_000);
+    world.advance(94_999);
+    expect(questions(world, 'n0')).toBe(before);
+    world.advance(1);
+    expect(questions(world, 'n0')).toBe(before + 1);
+  });
+});
+
 describe('the counts', () => {
   /** What a node is for its fleet: the table in the node's machine. */
   function expected(world: World, nodes: readonly string[]): { readonly total: number; readonly late: number } {
@@ -142,13 +193,13 @@ describe('the counts', () => {
   }
 
   it('are exact after any history of beats, silences and closed times', () => {
-    const act = fc.oneof(
-      fc.record({ beat: fc.array(fc.integer({ min: 0, max: 6 }), { maxLength: 7 }) }),
-      fc.record({ silence: fc.integer({ min: 1, max: 120_000 }) }),
-      fc.record({ closed: fc.integer({ min: 1, max: 600_000 }) }),
+    const act = oneof(
+      record({ beat: array(integer({ min: 0, max: 6 }), { maxLength: 7 }) }),
+      record({ silence: integer({ min: 1, max: 120_000 }) }),
+      record({ closed: integer({ min: 1, max: 600_000 }) }),
     );
-    fc.assert(
-      fc.property(fc.array(act, { maxLength: 60 }), (acts) => {
+    assert(
+      property(array(act, { maxLength: 60 }), (acts) => {
         const world = new World();
         const nodes = ids(0, 7);
         for (const id of nodes) world.beat(id);

@@ -15,7 +15,7 @@ import type { NodeContext } from '../../machines/node/machine.ts';
 import type { HeartbeatSettings } from '../../machines/node/settings.ts';
 import type { Decision, LiveActor } from '../../src/core/decision.ts';
 import { registerActorType, restore, serialize, step, type RegisteredType } from '../../src/core/kernel.ts';
-import type { EffectCommand } from '../../src/protocol/command.ts';
+import type { EffectCommand, MessageCommand } from '../../src/protocol/command.ts';
 import type { MachineEvent, Stimulus } from '../../src/protocol/envelope.ts';
 import { typeOf, type ActorKey } from '../../src/protocol/ids.ts';
 
@@ -28,6 +28,8 @@ interface Actor {
 export class World {
   now = 1_700_000_000_000;
   readonly effects: EffectCommand[] = [];
+  /** Messages sent so far, also those that were lost. */
+  readonly messages: MessageCommand[] = [];
   /** Decisions so far, by kind. */
   readonly decisions = { ignored: 0, touch: 0, transition: 0 };
   readonly #types: { readonly [type: string]: RegisteredType };
@@ -141,8 +143,12 @@ export class World {
     }
     if (decision.kind === 'transition') {
       for (const command of decision.commands) {
-        if (command.kind === 'effect') this.effects.push(command);
-        else if (!this.#muted.has(command.to)) this.send(command.to, command.event);
+        if (command.kind === 'effect') {
+          this.effects.push(command);
+          continue;
+        }
+        this.messages.push(command);
+        if (!this.#muted.has(command.to)) this.send(command.to, command.event);
       }
     }
     return decision;
