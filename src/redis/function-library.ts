@@ -8,6 +8,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Command, type Redis } from 'ioredis';
+import { RedisUnusableError } from '../protocol/errors.ts';
 
 export type FunctionName = 'commit' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
 
@@ -65,6 +66,13 @@ export async function runPipeline(client: Redis, commands: readonly Command[]): 
   for (const command of commands) pipeline.sendCommand(command);
   const results = (await pipeline.exec()) ?? [];
   return results.map(([error, reply]) => error ?? reply);
+}
+
+/** The replies, or the first error among them as RedisUnusableError. For reads: nothing was changed. */
+export function requireAll(replies: unknown[]): unknown[] {
+  const failed = replies.find((reply) => reply instanceof Error);
+  if (failed instanceof Error) throw new RedisUnusableError(`Redis could not be read: ${failed.message}`, { cause: failed });
+  return replies;
 }
 
 function isFunctionMissing(reply: unknown): boolean {

@@ -302,15 +302,16 @@ end
 -- What a person is shown of a partition.
 -- KEYS  meta inbox timers liveness outbox retries
 -- ARGV  scanMax: at most so many applied but untrimmed entries are looked for
--- Returns {owner|false, until, epoch, inbox, entries not applied, timers, outbox, retries, now}.
+-- Returns {owner|'', until, epoch, commit, inbox, entries not applied, timers, outbox, retries, now}.
 local function describe(keys, args)
-  local stored = redis.call('HMGET', keys[1], 'owner', 'until', 'epoch', 'inbox')
+  local stored = redis.call('HMGET', keys[1], 'owner', 'until', 'epoch', 'inbox', 'commit')
   local position = stored[4] or '0-0'
   local applied = #redis.call('XRANGE', keys[2], '-', position, 'COUNT', args[1])
   return {
     stored[1] or '',
     stored[2] or '0',
     stored[3] or '0',
+    stored[5] or '0-0',
     position,
     redis.call('XLEN', keys[2]) - applied,
     redis.call('ZCARD', keys[3]) + redis.call('ZCARD', keys[4]),
