@@ -65,6 +65,7 @@ describe('the agent as a child process', () => {
 
     parent.kill('SIGKILL');
     await vi.waitUntil(() => !isAlive(child), PATIENCE);
+    expect(isAlive(child)).toBe(false);
   });
 });
 
