@@ -8,11 +8,11 @@ import { z } from 'zod';
 export const NODE_ID = /^[a-zA-Z0-9._-]{1,64}$/;
 
 /** What the services of a node amount to, worst first: one failed → failed. */
-export const servicesHealth = z.enum(['failed', 'degraded', 'ok']);
+const servicesHealth = z.enum(['failed', 'degraded', 'ok']);
 export type ServicesHealth = z.infer<typeof servicesHealth>;
 
 /** An agent reported. */
-export const statusEvent = z.looseObject({
+const statusEvent = z.looseObject({
   type: z.literal('status'),
   orgId: z.string().regex(NODE_ID),
   name: z.string().min(1).max(256),
@@ -26,7 +26,7 @@ export const statusEvent = z.looseObject({
 });
 
 /** The fleet's answer to a node that asked whether its silence means that it is offline. */
-export const verdictEvent = z.looseObject({ type: z.literal('verdict'), verdict: z.enum(['offline', 'unknown']) });
+const verdictEvent = z.looseObject({ type: z.literal('verdict'), verdict: z.enum(['offline', 'unknown']) });
 
 export const nodeEvents = { status: statusEvent, verdict: verdictEvent };
 

@@ -11,7 +11,7 @@ import type { ServicesHealth } from '../../machines/node/events.ts';
 import { flatStatus, withoutSentinels, wrappedStatus, type StatusReading } from './citadel-schema.ts';
 
 /** A status is below 2 KB; a node with hundreds of models stays below this. Bytes. */
-export const PAYLOAD_BYTES_MAX = 262_144;
+const PAYLOAD_BYTES_MAX = 262_144;
 /** The documented shape is 5 deep; readers of a document recurse. */
 const DEPTH_MAX = 32;
 
