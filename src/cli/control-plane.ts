@@ -1,7 +1,31 @@
-/** The control plane as `serve` and `start` run it: engine, contracts and HTTP over one Redis. */
+/**
+ * The control plane as `serve` and `start` run it: engine, contracts and HTTP over one Redis.
+ *
+ * Started from the inside out and stopped from the outside in: HTTP answers only while the engine behind it works.
+ */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { Logger } from 'pino';
+import { fleetType } from '../../machines/fleet/definition.ts';
+import { nodeType } from '../../machines/node/definition.ts';
+import { fleetIncidentMessage, nodeStateMessage, nodeStatusMessage, nodeStatusSource, type ChannelMessage } from '../contracts/citadel.ts';
+import { createControlPlane } from '../control-plane/control-plane.ts';
+import { registerActorType } from '../core/kernel.ts';
+import type { HostedType } from '../engine/actor-types.ts';
+import { Client } from '../engine/client.ts';
+import { Engine } from '../engine/engine.ts';
+import { systemClock } from '../engine/system-clock.ts';
+import { heartbeatSettingsFrom } from '../fleet/heartbeat-settings.ts';
+import { Hub } from '../engine/hub.ts';
+import { createFirstStartToken } from '../http/auth/first-start.ts';
+import { createHttpServer } from '../http/server.ts';
+import { readHttpSettings, readTokenKeys } from '../http/settings.ts';
+import type { Delivery } from '../protocol/command.ts';
+import type { ActorRecord } from '../protocol/record.ts';
+import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { RedisTarget } from '../redis/target.ts';
 import type { Environment } from './settings.ts';
+import { version } from './version.ts';
 
 export interface ControlPlaneOptions {
   readonly redis: RedisTarget;
@@ -24,5 +48,76 @@ export interface RunningControlPlane {
   stop(): Promise<void>;
 }
 
-/** Resolves when it takes requests and owns its partitions. What fails to start leaves nothing running. */
-export type StartControlPlane = (options: ControlPlaneOptions) => Promise<RunningControlPlane>;
+/** Two pieces of evidence of the status stream further apart than a quarter of a heartbeat have closed time between them. */
+const OBSERVATION_GAPS_PER_INTERVAL = 4;
+
+export async function startControlPlane({
+  redis: target,
+  environment,
+  dataDir,
+  host,
+  port,
+  localNodeId,
+  log,
+}: ControlPlaneOptions): Promise<RunningControlPlane> {
+  const began = systemClock.now();
+  const heartbeat = heartbeatSettingsFrom(environment);
+  const { secret } = await createFirstStartToken(dataDir);
+  const tokenKeys = readTokenKeys(environment, secret);
+  const settings = readHttpSettings(environment, localNodeId);
+
+  const redis = await connectRedis(target, { onError: (error, client) => log.warn({ client, error: error.message }, 'Redis link') });
+  for (const warning of redis.server.warnings) log.warn(warning);
+  const engine = new Engine({
+    store: redis.engineStore,
+    doorbell: redis.doorbell,
+    clock: systemClock,
+    types: fleetTypes(redis, heartbeat),
+    sources: [nodeStatusSource],
+    owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
+    settings: { observationGapMs: Math.ceil(heartbeat.intervalMs / OBSERVATION_GAPS_PER_INTERVAL) },
+  });
+  const hub = new Hub(redis.reader, systemClock);
+  const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
+  const controlPlane = createControlPlane({
+    engine,
+    client,
+    reader: redis.reader,
+    types: engine.types,
+    time: () => redis.store.time(),
+    uptimeMs: () => systemClock.now() - began,
+  });
+  const http = await createHttpServer({ controlPlane, settings, tokenKeys, ownSecret: secret, version: version(), logger: log });
+  const stop = async (): Promise<void> => {
+    await http.app.close();
+    await client.stop();
+    await engine.stop();
+    await redis.close();
+  };
+  try {
+    await client.start();
+    await engine.start();
+    const url = await http.app.listen({ host, port });
+    return { url, inspectorLink: `${url}/#link=${http.sessions.createLink({ subject: 'admin', role: 'admin', org: null })}`, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** The actor types of a fleet, with the executors that tell the outside. */
+function fleetTypes(redis: RedisConnections, heartbeat: ReturnType<typeof heartbeatSettingsFrom>): readonly HostedType[] {
+  const publishing = (encode: (delivery: Delivery) => ChannelMessage) => async (delivery: Delivery) => await redis.store.publish([encode(delivery)]);
+  return [
+    {
+      registered: registerActorType(nodeType(heartbeat)),
+      executors: { publishNodeState: publishing(nodeStateMessage) },
+      publishDocument: (key, document, record) => nodeStatusMessage(key, document, orgOf(record)),
+    },
+    { registered: registerActorType(fleetType(heartbeat)), executors: { publishFleetIncident: publishing(fleetIncidentMessage) } },
+  ];
+}
+
+function orgOf(record: ActorRecord): string {
+  return (record.snapshot as unknown as { readonly context: { readonly org: string } }).context.org;
+}

@@ -170,7 +170,10 @@ export class Client {
   }
 
   /** Events that machines emitted, in order, after a cursor or from now on. Throws CursorGoneError. */
-  async emitted(cursor: string | 'new', options: FollowOptions): Promise<AsyncIterable<{ readonly cursor: string; readonly key: ActorKey; readonly event: MachineEventJson }>> {
+  async emitted(
+    cursor: string | 'new',
+    options: FollowOptions,
+  ): Promise<AsyncIterable<{ readonly cursor: string; readonly key: ActorKey; readonly event: MachineEventJson }>> {
     return emittedOf(await this.#ports.hub.follow(cursor, options));
   }
 

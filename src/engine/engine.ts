@@ -162,6 +162,11 @@ export class Engine {
     };
   }
 
+  /** How far observed time stands behind a partition's time, ms: what turns a liveness timer's due time into one by the clock. */
+  closedMsOf(partition: number): number {
+    return this.#partitions[partition]?.observed.current.closedMs ?? 0;
+  }
+
   async #stop(...stages: readonly Stage[]): Promise<void> {
     for (const { abort, ended } of stages) {
       abort.abort();

@@ -134,7 +134,8 @@ export class Hub {
   /** What a cursor points to must not have been trimmed, and must have been given out. */
   async #requireHeld(id: string, cursor: string): Promise<void> {
     const range = await this.#reader.cursorRange();
-    if (range === null ? id === STREAM_START : compareEntryIds(id, range.last) <= 0 && (!range.trimmed || compareEntryIds(id, before(range.first)) >= 0)) return;
+    if (range === null ? id === STREAM_START : compareEntryIds(id, range.last) <= 0 && (!range.trimmed || compareEntryIds(id, before(range.first)) >= 0))
+      return;
     throw new CursorGoneError(cursor);
   }
 

@@ -1,0 +1,67 @@
+/**
+ * All that an engine and its readers need of one Redis: connected clients and the ports over them.
+ *
+ * Three connections beside the loop's own: reads for people must not stand in line behind commits, a blocking read holds
+ * its connection, and a subscriber may do nothing else.
+ */
+import type { Redis } from 'ioredis';
+import type { Doorbell, EngineStore } from '../engine/ports.ts';
+import type { ReplyListener } from '../engine/read-ports.ts';
+import { checkServer, type ServerReport } from './check-server.ts';
+import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
+import { createDoorbell } from './doorbell.ts';
+import { createKeys, type Keys } from './keys.ts';
+import { createRedisReader, type RedisReader } from './reader.ts';
+import { createReplyListener } from './replies.ts';
+import { createRedisStore, type StoreSettings } from './store.ts';
+import type { RedisTarget } from './target.ts';
+
+export interface RedisConnections {
+  readonly keys: Keys;
+  /** For the engine's loop alone. */
+  readonly engineStore: EngineStore;
+  /** For everyone else: appends, publishes. */
+  readonly store: EngineStore;
+  readonly reader: RedisReader;
+  readonly doorbell: Doorbell;
+  readonly replies: ReplyListener;
+  readonly server: ServerReport;
+  close(): Promise<void>;
+}
+
+export interface ConnectOptions extends ClientContext {
+  /** Of all keys; default `castellan`. */
+  readonly prefix?: string;
+  readonly settings?: Partial<StoreSettings>;
+}
+
+/** Throws RedisUnusableError with the way out when Redis cannot be reached or must not be used. */
+export async function connectRedis(target: RedisTarget, { prefix, settings, ...context }: ConnectOptions = {}): Promise<RedisConnections> {
+  const keys = createKeys(prefix);
+  const loop = createWriteClient(target, context);
+  const shared = createWriteClient(target, context);
+  const blocking = createBlockingClient(target, context);
+  const subscriber = createSubscriber(target, context);
+  const clients: readonly Redis[] = [loop, shared, blocking, subscriber];
+  const close = async (): Promise<void> => {
+    await Promise.all(clients.map(closeClient));
+  };
+  try {
+    await connectFirst(loop, target);
+    const server = await checkServer(loop);
+    await Promise.all([shared, blocking, subscriber].map((client) => connectFirst(client, target)));
+    return {
+      keys,
+      engineStore: await createRedisStore(loop, keys, settings),
+      store: await createRedisStore(shared, keys, settings),
+      reader: createRedisReader({ client: shared, blocking, keys }),
+      doorbell: createDoorbell(subscriber, keys),
+      replies: createReplyListener(subscriber, keys),
+      server,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
