@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { gpuObserver, parseNvidiaSmi } from '../../src/agent/observe-gpu.ts';
+import { gpuObserver, parseNvidiaSmi, type ListControllers } from '../../src/agent/observe-gpu.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -34,7 +34,7 @@ test('a machine without nvidia-smi and without a graphics card has no GPU', asyn
 });
 
 test('other computing GPUs are listed, looked up once; display adapters of servers and virtual machines are not', async () => {
-  const controllers = vi.fn(async () => [
+  const controllers = vi.fn<ListControllers>(async () => [
     { vendor: 'Advanced Micro Devices, Inc. [AMD/ATI]', model: 'Radeon Pro W7900', vram: 49_152 },
     { vendor: 'ASPEED Technology, Inc.', model: 'ASPEED Graphics Family', vram: 64 },
     { vendor: 'Red Hat, Inc.', model: 'Virtio 1.0 GPU', vram: -1 },

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
-import fc from 'fast-check';
+import { assert, double, integer, property } from 'fast-check';
 import { BEAT_JITTER, backoffDelayMs, beatDelayMs, connectionTimings, secondBeatDelayMs } from '../../src/agent/schedule.ts';
 
-const intervals = fc.integer({ min: 250, max: 3_600_000 });
-const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+const intervals = integer({ min: 250, max: 3_600_000 });
+const chance = double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
 
 test('a beat stays within its jitter', () => {
-  fc.assert(
-    fc.property(intervals, chance, (intervalMs, random) => {
+  assert(
+    property(intervals, chance, (intervalMs, random) => {
       const delayMs = beatDelayMs(intervalMs, random);
       expect(delayMs).toBeGreaterThanOrEqual(intervalMs * (1 - BEAT_JITTER));
       expect(delayMs).toBeLessThanOrEqual(intervalMs * (1 + BEAT_JITTER));
@@ -16,16 +16,16 @@ test('a beat stays within its jitter', () => {
 });
 
 test('opposite chances cancel out, so the mean of the beats is the interval', () => {
-  fc.assert(
-    fc.property(intervals, chance, (intervalMs, random) => {
+  assert(
+    property(intervals, chance, (intervalMs, random) => {
       expect((beatDelayMs(intervalMs, random) + beatDelayMs(intervalMs, 1 - random)) / 2).toBeCloseTo(intervalMs, 3);
     }),
   );
 });
 
 test('the second beat comes within the first interval', () => {
-  fc.assert(
-    fc.property(intervals, chance, (intervalMs, random) => {
+  assert(
+    property(intervals, chance, (intervalMs, random) => {
       expect(secondBeatDelayMs(intervalMs, random)).toBeGreaterThan(0);
       expect(secondBeatDelayMs(intervalMs, random)).toBeLessThanOrEqual(intervalMs);
     }),
@@ -33,8 +33,8 @@ test('the second beat comes within the first interval', () => {
 });
 
 test('a backoff never exceeds its cap, and a fleet at the cap is still spread over half of it', () => {
-  fc.assert(
-    fc.property(fc.integer({ min: 1, max: 1_000_000 }), chance, (attempt, random) => {
+  assert(
+    property(integer({ min: 1, max: 1_000_000 }), chance, (attempt, random) => {
       expect(backoffDelayMs(attempt, 15_000, random)).toBeLessThanOrEqual(15_000);
     }),
   );
@@ -47,8 +47,8 @@ test('the first retry is spread too', () => {
 });
 
 test('noticing, waiting and reconnecting together are shorter than an interval', () => {
-  fc.assert(
-    fc.property(intervals, (intervalMs) => {
+  assert(
+    property(intervals, (intervalMs) => {
       const { commandTimeoutMs, connectTimeoutMs, reconnectDelayMsMax } = connectionTimings(intervalMs);
       expect(commandTimeoutMs + connectTimeoutMs + reconnectDelayMsMax).toBeLessThan(intervalMs);
     }),

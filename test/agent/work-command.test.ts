@@ -29,7 +29,8 @@ afterAll(async () => {
 
 function work(args: readonly string[], env: { readonly [name: string]: string } = {}) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', RUN_WORK, '--', ...args], {
-    env: { PATH: process.env['PATH'], HEARTBEAT_INTERVAL_MS: '1000', DOCKER_HOST: 'unix:///nonexistent.sock', ...env },
+    env: { PATH: process.env['PATH'] ?? '', HEARTBEAT_INTERVAL_MS: '1000', DOCKER_HOST: 'unix:///nonexistent.sock', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
   let output = '';
@@ -57,7 +58,7 @@ test.for(['SIGTERM', 'SIGINT'] as const)('reports and answers until %s, then end
     status: { node: { name: `node-${signal}`, status_port: port } },
   });
   expect(message.status.system.cpu_percent).toBeGreaterThanOrEqual(0);
-  const flat = await (await fetch(`http://127.0.0.1:${port}/status`)).json();
+  const flat = (await (await fetch(`http://127.0.0.1:${port}/status`)).json()) as object;
   expect(Object.keys(flat)).toEqual(['version', 'timestamp', 'node', 'system', 'gpu', 'services']);
   agent.child.kill(signal);
   expect(await agent.exited).toBe(0);
