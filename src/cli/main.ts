@@ -11,6 +11,11 @@ import { version } from './version.ts';
 /** In the order of `--help`. */
 const COMMANDS: { readonly [name: string]: () => Promise<Command> } = {
   work: async () => (await import('./work.ts')).workCommand(),
+  token: async () => (await import('./token.ts')).tokenCommand(),
+  nodes: async () => (await import('./nodes.ts')).nodesCommand(),
+  actors: async () => (await import('./actors.ts')).actorsCommand(),
+  events: async () => (await import('./events.ts')).eventsCommand(),
+  'dead-letters': async () => (await import('./dead-letters.ts')).deadLettersCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),
 };
 

@@ -68,7 +68,7 @@ export function eventStreams({ controlPlane, now, heartbeatMs = HEARTBEAT_MS, st
         } finally {
           clearTimeout(expiry);
           clearInterval(heartbeat);
-          response.end();
+          finish(response);
         }
       } finally {
         ending.abort();
@@ -96,6 +96,8 @@ function begin(reply: FastifyReply): ServerResponse {
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-store, no-transform',
     'x-accel-buffering': 'no',
+    // The connection has no second request: it ends with the stream, so that a closing server need not wait for it.
+    connection: 'close',
   });
   response.write(`retry: ${RETRY_MS}\n\n`);
   return response;
@@ -135,6 +137,12 @@ function sayWhy(error: unknown, request: FastifyRequest, response: ServerRespons
   if (!(error instanceof CastellanError)) request.log.error({ err: error }, 'event stream failed');
   if (response.destroyed) return;
   response.write(`event: problem\ndata: ${JSON.stringify(problemOf(error instanceof Error ? error : new Error('not an error')))}\n\n`);
+}
+
+/** What a client does not take cannot be flushed to it: its connection would keep a closing server open (3). */
+function finish(response: ServerResponse): void {
+  if (response.writableNeedDrain) response.destroy();
+  else response.end();
 }
 
 /** A line break in an id would begin a field of its own. */

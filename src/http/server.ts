@@ -16,7 +16,7 @@ import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fa
 import type { ControlPlane } from '../protocol/control-plane.ts';
 import { guardRoutes } from './access.ts';
 import { createSessions, type Sessions } from './auth/sessions.ts';
-import { tokenVerifier, type TokenKeys, type WallClock } from './auth/tokens.ts';
+import { tokenVerifier, type TokenKeys, type VerifyToken, type WallClock } from './auth/tokens.ts';
 import { BODY_BYTES_MAX, limitBody } from './body-limits.ts';
 import { eventStreams, type EventStreamOptions } from './event-stream.ts';
 import { liveStatus } from './live/live-status.ts';
@@ -75,7 +75,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.setErrorHandler<FastifyError>(answerError);
 
   const sessions = createSessions(ownSecret, now);
-  const access = { verifyBearer: tokenVerifier(tokenKeys, 'bearer', now), verifySession: sessions.verify, allowedOrigins: settings.corsOrigins };
+  const access = { verifyBearer: bearerVerifier(tokenKeys, ownSecret, now), verifySession: sessions.verify, allowedOrigins: settings.corsOrigins };
   const streams = eventStreams({ controlPlane, now, ...options.stream });
   const live = liveStatus({
     networks: settings.liveNetworks,
@@ -85,12 +85,25 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   const context: RouteContext = { controlPlane, sessions, access, live, streams, now };
 
   await registerGuards(app, settings, options.version);
-  guardRoutes(app as unknown as FastifyInstance, access);
+  guardRoutes(app, access);
   app.addHook('preValidation', limitBody);
   app.addHook('preClose', async () => streams.close());
   app.addHook('onClose', async () => live.close());
   registerRoutes(app, context);
   return { app: app as unknown as FastifyInstance, sessions };
+}
+
+/**
+ * The data folder's own tokens are accepted beside the configured ones, so that the commands on this machine work whoever
+ * gives out tokens to people. They are looked at first: no key set need be reachable for them.
+ */
+function bearerVerifier(keys: TokenKeys, ownSecret: Uint8Array, now: WallClock): VerifyToken {
+  const own = tokenVerifier({ kind: 'secret', secret: ownSecret, strict: true }, 'bearer', now);
+  const configured = tokenVerifier(keys, 'bearer', now);
+  return async (token) => {
+    const verification = await own(token);
+    return verification.kind === 'valid' ? verification : await configured(token);
+  };
 }
 
 async function registerGuards(app: App, settings: HttpSettings, version: string): Promise<void> {

@@ -126,3 +126,25 @@ export class MachineTestError extends CastellanError {
   readonly code = 'machine_test';
   readonly retryable = false;
 }
+
+/** Nothing answers where the control plane should be. */
+export class ControlPlaneUnreachableError extends CastellanError {
+  readonly code = 'control_plane_unreachable';
+  readonly retryable = true;
+  constructor(url: string, options?: { readonly cause?: unknown }) {
+    super(`No control plane answers at ${url}. Start one with "npm start" or "castellan serve", or say in CASTELLAN_URL where it is.`, options);
+  }
+}
+
+/** The control plane answered with a problem document. `code` is the document's. */
+export class ControlPlaneRefusedError extends CastellanError {
+  readonly code: string;
+  readonly status: number;
+  readonly retryable: boolean;
+  constructor(problem: { readonly status: number; readonly code: string; readonly detail: string; readonly field?: string }) {
+    super(problem.detail, problem.field === undefined ? undefined : { field: problem.field });
+    this.code = problem.code;
+    this.status = problem.status;
+    this.retryable = problem.status === 429 || problem.status >= 500;
+  }
+}

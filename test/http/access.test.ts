@@ -25,7 +25,14 @@ function handMade(header: unknown, payload: unknown, secret: Uint8Array | string
   return `${body}.${createHmac('sha256', secret).update(body).digest('base64url')}`;
 }
 
-const claims = (overrides: Record<string, unknown> = {}) => ({ sub: 'u', role: 'viewer', iss: 'castellan', aud: 'castellan', exp: seconds() + HOUR, ...overrides });
+const claims = (overrides: Record<string, unknown> = {}) => ({
+  sub: 'u',
+  role: 'viewer',
+  iss: 'castellan',
+  aud: 'castellan',
+  exp: seconds() + HOUR,
+  ...overrides,
+});
 const HS256 = { alg: 'HS256', typ: 'JWT' };
 
 describe('bearer tokens with a shared secret', () => {
@@ -60,7 +67,9 @@ describe('bearer tokens with a shared secret', () => {
   it('none at all, and one in the query string, are refused', async () => {
     const server = await startFixture();
     expect((await server.app.inject({ url: '/api/fabric/nodes' })).statusCode).toBe(401);
-    expect((await server.app.inject({ url: `/api/fabric/nodes?token=${await server.token('admin')}&access_token=${await server.token('admin')}` })).statusCode).toBe(401);
+    expect(
+      (await server.app.inject({ url: `/api/fabric/nodes?token=${await server.token('admin')}&access_token=${await server.token('admin')}` })).statusCode,
+    ).toBe(401);
   });
 
   it('with JWT_SECRET a token without names is accepted and one with wrong names refused', async () => {
@@ -113,6 +122,11 @@ describe('bearer tokens of a key set', () => {
     expect(await statusWith(server, await sign(privateKey))).toBe(503);
   });
 
+  it('the data folder’s own token is accepted without the key set', async () => {
+    const server = await startFixture({ tokenKeys: { kind: 'key-set', url: new URL('http://127.0.0.1:1/jwks'), issuer: 'idp', audience: 'fleet' } });
+    expect(await statusWith(server, await server.token('admin'))).toBe(200);
+  });
+
   it('needs an issuer and an audience', () => {
     expect(() => readTokenKeys({ JWT_JWKS_URL: 'https://idp.example/jwks', JWT_ISSUER: 'idp' }, SECRET)).toThrow(/JWT_AUDIENCE/);
   });
@@ -156,7 +170,13 @@ describe('tenancy', () => {
   it('a caller of one organisation gets 404 for everything of another', async () => {
     const server = await twoOrganisations();
     const headers = await server.bearer('operator', 'beta');
-    for (const url of ['/api/fabric/nodes/acme-1', '/api/fabric/nodes/acme-1/live', '/api/actors/node/acme-1', '/api/actors/node/acme-1/history', '/api/actors/node/acme-1/at/2'])
+    for (const url of [
+      '/api/fabric/nodes/acme-1',
+      '/api/fabric/nodes/acme-1/live',
+      '/api/actors/node/acme-1',
+      '/api/actors/node/acme-1/history',
+      '/api/actors/node/acme-1/at/2',
+    ])
       expect([url, (await server.app.inject({ url, headers })).statusCode]).toEqual([url, 404]);
     const sent = await server.app.inject({ method: 'POST', url: '/api/actors/node/acme-1/events', headers, payload: { type: 'A' } });
     const dryRun = await server.app.inject({ method: 'POST', url: '/api/actors/node/acme-1/events?dryRun=true', headers, payload: { type: 'A' } });

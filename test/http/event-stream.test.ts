@@ -30,7 +30,12 @@ async function openStream(base: string, headers: Record<string, string>, query =
         const parts = text.split('\n\n');
         text = parts.pop() ?? '';
         for (const part of parts) {
-          const fields = Object.fromEntries(part.split('\n').filter((line) => !line.startsWith(':')).map((line) => line.split(/: (.*)/s).slice(0, 2)));
+          const fields = Object.fromEntries(
+            part
+              .split('\n')
+              .filter((line) => !line.startsWith(':'))
+              .map((line) => line.split(/: (.*)/s).slice(0, 2)),
+          );
           if ('data' in fields) frames.push(fields);
         }
       }
@@ -110,6 +115,7 @@ describe('the event stream', () => {
     await followed(server);
     stream.close();
     await followed(server, 0);
+    expect(server.fake.pulled).toBe(0);
   });
 
   it('ends when the server closes, and does not keep it from closing', async () => {
@@ -135,7 +141,7 @@ describe('the event stream', () => {
     const { server, base, headers } = await started();
     const { CursorGoneError } = await import('../../src/protocol/errors.ts');
     server.fake.follow = async () =>
-      // eslint-disable-next-line require-yield
+      // oxlint-disable-next-line require-yield -- it fails before its first item
       (async function* () {
         throw new CursorGoneError('c1');
       })();
@@ -153,6 +159,7 @@ describe('the event stream', () => {
     let text = '';
     while (!text.includes(': still here')) text += (await reader?.read())?.value ?? '';
     await reader?.cancel();
+    expect(text.startsWith('retry: ')).toBe(true);
   });
 });
 
@@ -177,6 +184,22 @@ describe('a client that does not read', () => {
     await followed(server, 0);
     // What the kernel's buffers took, not the 100 MB of the feed.
     expect(server.fake.pulled).toBeLessThan(500);
+  });
+
+  it('does not keep the server from closing', async () => {
+    const { server, base, headers } = await started();
+    for (let revision = 1; revision <= 300; revision++) server.fake.push(wide(revision));
+    await pausedClient(base, headers.authorization);
+    await followed(server);
+    const taken = await vi.waitFor(async () => {
+      const before = server.fake.pulled;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(server.fake.pulled).toBe(before);
+      return before;
+    });
+    expect(taken).toBeLessThan(300);
+    await server.app.close();
+    expect(server.fake.followers).toBe(0);
   });
 
   it('loses nothing: it resumes by its cursor', async () => {

@@ -85,7 +85,7 @@ async function fetchStatus(url: string, dispatcher: Dispatcher, timeoutMs: numbe
     const text = await readBounded(response.body);
     return text === undefined ? { kind: 'invalid', why: `The answer is longer than ${LIVE_BYTES_MAX} bytes.` } : parseStatus(text);
   } catch (error) {
-    if (error instanceof AddressRefused) return { kind: 'refused', why: 'The connection ended at an address outside the enrolled network.' };
+    if (error instanceof AddressRefused) return { kind: 'refused', why: error.message };
     return { kind: 'timeout', why: signal.aborted ? `No answer within ${timeoutMs} ms.` : 'The agent cannot be reached at its address.' };
   }
 }
@@ -116,4 +116,8 @@ function isObject(value: unknown): boolean {
 }
 
 /** Stays within this file: how the connector tells its request why. */
-class AddressRefused extends Error {}
+class AddressRefused extends Error {
+  constructor() {
+    super('The connection ended at an address outside the enrolled network.');
+  }
+}

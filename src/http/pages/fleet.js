@@ -5,6 +5,8 @@
  * 2. A stream's transition moves its own row at once. After a gone cursor (410) the page begins again from a listing.
  * 3. Everything from the server becomes text, never markup.
  */
+import { changeText, dueText, duration, reasonOf, valueText } from './words.js';
+
 const REFRESH_MS = 5_000;
 const TICK_MS = 1_000;
 const LIST_LIMIT = 500;
@@ -50,7 +52,8 @@ async function openSession() {
     await api('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ secret }) });
   } catch (error) {
     // A link that was used in this browser has left its session behind.
-    if (error.status !== 401 || !(await api('/api/session').catch(() => null))) throw Object.assign(error, { usedLink: true });
+    if (error.status !== 401 || !(await api('/api/session').catch(() => null)))
+      throw Object.assign(new Error(error.message), { status: error.status, usedLink: true });
   }
 }
 
@@ -95,13 +98,6 @@ async function loadReasons() {
   };
   await Promise.all(Array.from({ length: REASONS_AT_ONCE }, worker));
   renderList();
-}
-
-function reasonOf({ event, cause }) {
-  const delay = /^xstate\.after\.([^.]+)/.exec(event.type)?.[1];
-  if (delay !== undefined) return /^\d+$/.test(delay) ? `${duration(Number(delay))} passed` : `timer ${delay}`;
-  if (cause.source === 'timer') return `timer ${event.type}`;
-  return `${event.type} from ${cause.source.replace(/^(stream|actor):/, '')}`;
 }
 
 function renderList() {
@@ -164,7 +160,10 @@ function stateMark(state) {
 function setMeter(cell, value) {
   if (!Number.isFinite(value)) return cell.replaceChildren(make('span', { className: 'muted', text: '–', attributes: { 'aria-label': 'not reported' } }));
   const rounded = Math.round(value);
-  cell.replaceChildren(make('span', { text: `${rounded} %` }), make('meter', { attributes: { min: 0, max: 100, low: 80, high: 95, optimum: 0, value: rounded, 'aria-hidden': 'true' } }));
+  cell.replaceChildren(
+    make('span', { text: `${rounded} %` }),
+    make('meter', { attributes: { min: 0, max: 100, low: 80, high: 95, optimum: 0, value: rounded, 'aria-hidden': 'true' } }),
+  );
 }
 
 // Times are shown as ages, exact on hover, and go on by themselves.
@@ -172,20 +171,7 @@ function setMeter(cell, value) {
 function setAge(target, time, kind = 'age') {
   target.dataset[kind] = time ?? '';
   target.title = time ?? '';
-  target.textContent = time ? (kind === 'age' ? `${duration(Date.now() - Date.parse(time))}` : dueText(time)) : 'never';
-}
-
-function dueText(time) {
-  const left = Date.parse(time) - Date.now();
-  return left > 0 ? `due in ${duration(left)}` : `due ${duration(-left)} ago`;
-}
-
-function duration(ms) {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`;
-  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3_600)} h`;
+  target.textContent = time ? (kind === 'age' ? duration(Date.now() - Date.parse(time)) : dueText(time)) : 'never';
 }
 
 function tick() {
@@ -255,22 +241,6 @@ function historyItem(transition) {
     make('div', {}, make('b', { text: changeText(transition) })),
     make('div', { className: 'muted' }, `${reasonOf(transition)} · revision ${transition.revision} · `, age, ' ago'),
   );
-}
-
-/** What a transition left and entered: of parallel regions only those that moved. */
-function changeText({ from, to }) {
-  const [before, after] = [valueText(from).split(', '), valueText(to).split(', ')];
-  const [left, entered] = [before.filter((part) => !after.includes(part)), after.filter((part) => !before.includes(part))];
-  return left.length + entered.length === 0 ? 'no change of state' : `${left.join(', ') || '…'} → ${entered.join(', ') || '…'}`;
-}
-
-/** `{connection: 'online', health: {disk: 'ok'}}` as `connection.online, health.disk.ok`. */
-function valueText(value) {
-  if (value === null || value === undefined) return '(new)';
-  if (typeof value === 'string') return value;
-  return Object.entries(value)
-    .flatMap(([name, inner]) => (valueText(inner) === '' ? [name] : valueText(inner).split(', ').map((part) => `${name}.${part}`)))
-    .join(', ');
 }
 
 // The stream

@@ -38,9 +38,15 @@ export function deadLetterRoutes(app: App, { controlPlane }: RouteContext): void
       if (callerOf(request).org !== null) return sendProblem(reply, 'forbidden', FLEET_ONLY);
       const { id } = request.params;
       const result = await controlPlane.replayDeadLetter(id);
-      if (result.kind === 'missing') return sendProblem(reply, 'dead_letter_not_found', `There is no dead letter "${id}"; it may have been replayed or trimmed.`, 'id');
+      if (result.kind === 'missing')
+        return sendProblem(reply, 'dead_letter_not_found', `There is no dead letter "${id}"; it may have been replayed or trimmed.`, 'id');
       if (result.kind === 'not-replayable')
-        return sendProblem(reply, 'not_replayable', 'Its event was not kept, because it was not an event or was too large. Send a corrected one instead.', 'id');
+        return sendProblem(
+          reply,
+          'not_replayable',
+          'Its event was not kept, because it was not an event or was too large. Send a corrected one instead.',
+          'id',
+        );
       return reply.code(202).send({ entry: result.entry });
     },
   });

@@ -1,5 +1,5 @@
 /** The registered machines. */
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Page, MachineView } from '../../protocol/control-plane.ts';
 import { machineView, pageOf, pageQuery } from '../schemas.ts';
 import { pageThrough } from './whole-list.ts';

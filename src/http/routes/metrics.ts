@@ -18,7 +18,12 @@ export function metricsRoutes(app: App, { controlPlane, access }: RouteContext):
     handler: async (request, reply) => {
       if (!isLocal(request)) {
         const caller = await identify(request, access);
-        if (caller === null) return sendProblem(reply.header('www-authenticate', 'Bearer realm="castellan"'), 'unauthorized', 'Metrics are open on loopback only; elsewhere send a viewer’s token.');
+        if (caller === null)
+          return sendProblem(
+            reply.header('www-authenticate', 'Bearer realm="castellan"'),
+            'unauthorized',
+            'Metrics are open on loopback only; elsewhere send a viewer’s token.',
+          );
         if (!may(caller, 'viewer') || caller.org !== null) return sendProblem(reply, 'forbidden', 'Metrics need the role "viewer" for the whole fleet.');
       }
       return reply.type(PROMETHEUS_TEXT).send(await controlPlane.metrics());

@@ -8,6 +8,7 @@ import type { App } from './context.ts';
 const PAGES: readonly (readonly [url: string, file: string, type: string])[] = [
   ['/', 'fleet.html', 'text/html; charset=utf-8'],
   ['/fleet.js', 'fleet.js', 'text/javascript; charset=utf-8'],
+  ['/words.js', 'words.js', 'text/javascript; charset=utf-8'],
   ['/docs', 'reference.html', 'text/html; charset=utf-8'],
   ['/reference.js', 'reference.js', 'text/javascript; charset=utf-8'],
   ['/castellan.css', 'castellan.css', 'text/css; charset=utf-8'],

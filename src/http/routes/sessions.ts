@@ -48,7 +48,11 @@ export function sessionRoutes(app: App, { sessions, access }: RouteContext): voi
 
   app.post('/api/links', {
     config: { access: 'admin' },
-    schema: { summary: 'Makes a one-time link for a browser, with the caller’s own rights', tags: ['sessions'], response: { 201: z.object({ secret: z.string() }) } },
+    schema: {
+      summary: 'Makes a one-time link for a browser, with the caller’s own rights',
+      tags: ['sessions'],
+      response: { 201: z.object({ secret: z.string() }) },
+    },
     handler: async (request, reply) => {
       const { subject, role, org } = callerOf(request);
       return reply
