@@ -55,12 +55,7 @@ const HOSTILE: readonly (readonly [what: string, fields: readonly string[], code
     'payload.status.gpu[1].temperature_celsius',
   ],
   ['a service without a status', withStatus({ services: [{ name: 'vllm' }] }), 'invalid_shape', 'payload.status.services[0].status'],
-  [
-    '1,000 services',
-    withStatus({ services: Array.from({ length: 1_000 }, () => ({ name: 'a', status: 'up' })) }),
-    'invalid_shape',
-    'payload.status.services',
-  ],
+  ['1,000 services', withStatus({ services: Array.from({ length: 1_000 }, () => ({ name: 'a', status: 'up' })) }), 'invalid_shape', 'payload.status.services'],
   ['a list of services that is an object', withStatus({ services: { 0: {} } }), 'invalid_shape', 'payload.status.services'],
 ];
 
