@@ -139,7 +139,7 @@ function sayWhy(error: unknown, request: FastifyRequest, response: ServerRespons
   response.write(`event: problem\ndata: ${JSON.stringify(problemOf(error instanceof Error ? error : new Error('not an error')))}\n\n`);
 }
 
-/** What a client does not take cannot be flushed to it: its connection would keep a closing server open (3). */
+/** What a client does not take cannot be flushed to it: the connection would stay, with its buffer, for as long as the client likes (3). */
 function finish(response: ServerResponse): void {
   if (response.writableNeedDrain) response.destroy();
   else response.end();

@@ -186,6 +186,19 @@ describe('a client that does not read', () => {
     expect(server.fake.pulled).toBeLessThan(500);
   });
 
+  it('is let go of when its token expires', async () => {
+    let time = Date.now();
+    const { server, base, headers } = await started({ now: () => time });
+    time += 3_600_000 - 1_500; // 0.5 to 1.5 s are left
+    for (let revision = 1; revision <= 300; revision++) server.fake.push(wide(revision));
+    await pausedClient(base, headers.authorization);
+    await followed(server);
+    await followed(server, 0);
+    const connections = async () => await new Promise<number>((resolve) => server.app.server.getConnections((_error, count) => resolve(count)));
+    await vi.waitFor(async () => expect(await connections()).toBe(0), { timeout: 5_000 });
+    expect(server.fake.pulled).toBeLessThan(300);
+  });
+
   it('does not keep the server from closing', async () => {
     const { server, base, headers } = await started();
     for (let revision = 1; revision <= 300; revision++) server.fake.push(wide(revision));
