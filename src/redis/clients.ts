@@ -105,14 +105,13 @@ export async function connectFirst(client: Redis, target: RedisTarget): Promise<
   }
 }
 
-/** Ends a client for good: answers under way are awaited briefly, then the socket is closed. */
+/** Ends a client for good: no more reconnects, and the socket is closed. */
 export async function closeClient(client: Redis): Promise<void> {
   if (client.status === 'end') return;
+  const hasSocket = client.status !== 'wait' && client.status !== 'close' && client.status !== 'reconnecting';
   const ended = new Promise<void>((resolve) => client.once('end', () => resolve()));
-  if (client.status === 'wait') {
-    client.disconnect();
-    return;
-  }
   client.disconnect();
+  // Between two attempts ioredis only drops its timer and tells nobody; the ping of a subscriber ends at this event.
+  if (!hasSocket) client.emit('end');
   await ended;
 }
