@@ -155,6 +155,11 @@ export function inertCopy(machine: AnyStateMachine): AnyStateMachine {
     if (typeof delay === 'function') (delays as Record<string, unknown>)[name] = checkedDelay(name, delay as (...args: unknown[]) => unknown);
   }
   Object.setPrototypeOf(delays, new Proxy(Object.prototype, { get: (_target, name) => refuseDelay(name) }));
+  for (const node of stateNodes(rootOf(copy))) {
+    // XState looks these two up in a WeakMap at every microstep; on our copy they are plain properties (a tenth of a heartbeat's step).
+    Object.defineProperty(node, 'invoke', { value: node.invoke });
+    if (node.type === 'compound') Object.defineProperty(node, 'initial', { value: node.initial });
+  }
   return copy;
 }
 

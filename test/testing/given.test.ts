@@ -15,7 +15,7 @@ interface Order {
 const order = setup({
   types: { context: {} as Order, events: {} as { type: string; line?: string }, input: {} as { id: string } },
   actors: { charge: fromPromise<{ receipt: string }, { id: string }>(async () => await Promise.resolve({ receipt: '' })) },
-  actions: { mail: () => {}, setDocument: () => {} },
+  actions: { mail: (_args, _params: { order: string }) => {}, setDocument: () => {} },
   delays: { patience: 60_000, silence: 5_000 },
 }).createMachine({
   id: 'order',
@@ -42,7 +42,7 @@ const order = setup({
       },
     },
     paying: {
-      invoke: { id: 'charge', src: 'charge', input: ({ context }) => ({ id: context.id }), onDone: 'paid', onError: 'open' },
+      invoke: { id: 'charge', src: 'charge', input: ({ context }: { context: Order }) => ({ id: context.id }), onDone: 'paid', onError: 'open' },
       after: { silence: 'open' },
     },
     paid: { type: 'final', entry: { type: 'mail', params: ({ context }) => ({ order: context.id }) } },
