@@ -23,7 +23,7 @@ export interface LiveActor {
   readonly live: unknown;
 }
 
-/** Timer changes in the order in which the machine made them. The engine turns a delay into a due time: step time or observed time plus delay. */
+/** Timer changes in the order in which the machine made them; applied to the timers armed before they give those of the new record, so a fired one is cancelled. The engine turns a delay into a due time: step time or observed time plus delay. */
 export type TimerChange =
   | { readonly kind: 'arm'; readonly key: string; readonly clock: TimerClock; readonly delayMs: number }
   | { readonly kind: 'cancel'; readonly key: string; readonly clock: TimerClock };
@@ -37,7 +37,10 @@ export interface Rejection {
 export type Decision =
   /** Nothing to store: same snapshot, no action. */
   | { readonly kind: 'ignored' }
-  /** No revision and no journal entry: timers re-armed, or the document set. `actor` differs from the one before only if the record does. */
+  /**
+   * No revision and no journal entry: timers that the record has are armed again, or the document set. `actor` differs from the one
+   * before only if the record does, which is when a timer was armed with another delay. A new or a lost timer, or one that fired for nothing, is a transition (I2).
+   */
   | { readonly kind: 'touch'; readonly actor: LiveActor; readonly recordChanged: boolean; readonly timers: readonly TimerChange[]; readonly document?: string }
   | {
       readonly kind: 'transition';
