@@ -48,6 +48,9 @@ export interface RunningControlPlane {
   stop(): Promise<void>;
 }
 
+/** Given to the commands that need it, so that their tests may start less. */
+export type StartControlPlane = (options: ControlPlaneOptions) => Promise<RunningControlPlane>;
+
 /** Two pieces of evidence of the status stream further apart than a quarter of a heartbeat have closed time between them. */
 const OBSERVATION_GAPS_PER_INTERVAL = 4;
 

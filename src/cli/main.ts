@@ -10,6 +10,8 @@ import { version } from './version.ts';
 
 /** In the order of `--help`. */
 const COMMANDS: { readonly [name: string]: () => Promise<Command> } = {
+  start: async () => (await import('./start.ts')).startCommand((await import('./control-plane.ts')).startControlPlane),
+  serve: async () => (await import('./serve.ts')).serveCommand((await import('./control-plane.ts')).startControlPlane),
   work: async () => (await import('./work.ts')).workCommand(),
   token: async () => (await import('./token.ts')).tokenCommand(),
   nodes: async () => (await import('./nodes.ts')).nodesCommand(),
