@@ -71,7 +71,7 @@ export async function startEmbeddedRedis(options: EmbeddedRedisOptions): Promise
 
 /** Invariants 1 and 4. */
 async function findRunning(folder: string, port: number, { log }: EmbeddedRedisOptions): Promise<EmbeddedRedis | undefined> {
-  const servedFolder = await ask(port, async (client) => ((await client.config('GET', 'dir')) as string[])[1]);
+  const servedFolder = await ask(port, async (client) => (await client.config('GET', 'dir'))[1]);
   if (servedFolder !== folder) return undefined;
   const starter = Number(await readText(join(folder, 'starter')));
   if (starter > 0 && starter !== process.pid && isAlive(starter)) {

@@ -36,7 +36,7 @@ export function createFunctionLibrary(): FunctionLibrary {
     await client.call('FUNCTION', 'LOAD', 'REPLACE', text);
   };
   const command = (call: FunctionCall): Command =>
-    new Command('fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args as (string | number)[]), { replyEncoding: 'utf8' });
+    new Command('fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args), { replyEncoding: 'utf8' });
   const send = (client: Redis, calls: readonly FunctionCall[]): Promise<unknown[]> => runPipeline(client, calls.map(command));
 
   return {

@@ -52,17 +52,23 @@ export function createIndexReader(client: Redis, keys: Keys): IndexReader {
     );
   };
 
+  /** The cursor's own partition, alone: actors that entered in the cursor's millisecond may fill more than a page. */
+  const readRest = async (query: ActorListQuery, after: Place): Promise<Place[]> => {
+    const found: Place[] = [];
+    for (let offset = 0; found.length <= query.limit; offset += query.limit + 1) {
+      const [page = []] = await readFrom([after.partition], query, after, offset);
+      found.push(...page.filter((place) => isAfter(place, after)));
+      if (page.length <= query.limit) break;
+    }
+    return found;
+  };
+
   return {
     async listActors(query) {
       const after = query.cursor === undefined ? undefined : parseCursor(query.cursor);
       const found: Place[] = [];
       let partition = after?.partition ?? 0;
-      // The cursor's own partition first, alone: actors that entered in the cursor's millisecond may fill more than a page.
-      for (let offset = 0; after !== undefined && found.length <= query.limit; offset += query.limit + 1) {
-        const [page = []] = await readFrom([partition], query, after, offset);
-        found.push(...page.filter((place) => isAfter(place, after)));
-        if (page.length <= query.limit) break;
-      }
+      if (after !== undefined) found.push(...(await readRest(query, after)));
       if (after !== undefined) partition++;
       while (found.length <= query.limit && partition < PARTITION_COUNT) {
         const round = Array.from({ length: Math.min(PARTITIONS_PER_ROUND, PARTITION_COUNT - partition) }, (_, index) => partition + index);

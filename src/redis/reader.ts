@@ -74,7 +74,7 @@ export function createRedisReader({ client, blocking, keys }: ReaderConnections)
 
   const waitForEntries = async (after: string, count: number, blockMs: number): Promise<StreamEntry[]> => {
     const reply = await blocking.xread('COUNT', count, 'BLOCK', Math.min(blockMs, BLOCK_MS_MAX), 'STREAMS', keys.cursor, after);
-    return (reply?.[0]?.[1] ?? []) as StreamEntry[];
+    return reply?.[0]?.[1] ?? [];
   };
 
   const readPacks: RedisReader['readPacks'] = async (addresses) => {

@@ -10,7 +10,7 @@ import { parseRedisUrl } from '../../src/redis/target.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
 import { MemoryRedis, type Recorded } from '../simulator/memory-store.ts';
 import { replayOnRedis } from '../simulator/replay.ts';
-import { emptyCommit } from './store-suite.ts';
+import { emptyCommit } from './requests.ts';
 
 const STEPS = 400;
 const ACTORS: readonly ActorKey[] = ['node/a', 'node/b', 'job/1', 'job/2', 'job/3', 'fleet/x'];

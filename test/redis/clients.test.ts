@@ -8,7 +8,7 @@ import { createDoorbell } from '../../src/redis/doorbell.ts';
 import { createKeys } from '../../src/redis/keys.ts';
 import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl, type RedisTarget } from '../../src/redis/target.ts';
-import { emptyCommit } from '../ports/store-suite.ts';
+import { emptyCommit } from '../ports/requests.ts';
 import { freePort, startTestRedis, type TestRedis } from '../redis-server.ts';
 
 const KEYS = createKeys('clients');
@@ -44,7 +44,7 @@ describe('clients', () => {
 
   it('send a command once when its reply is lost, and the repeated commit is recognised', async () => {
     const proxy = await startProxy(server.port);
-    closing.push(proxy.close);
+    closing.push(() => proxy.close());
     const through = { ...target, port: proxy.port };
     const client = await connected(createWriteClient(through), through);
     const direct = await connected(createWriteClient(target));
@@ -64,7 +64,7 @@ describe('clients', () => {
 
   it('append a lost dedupe id once', async () => {
     const proxy = await startProxy(server.port);
-    closing.push(proxy.close);
+    closing.push(() => proxy.close());
     const through = { ...target, port: proxy.port };
     const client = await connected(createWriteClient(through), through);
     const store = await createRedisStore(client, KEYS);
@@ -90,7 +90,7 @@ describe('clients', () => {
 
   it('ring every partition after the link of the bell was lost', async () => {
     const proxy = await startProxy(server.port);
-    closing.push(proxy.close);
+    closing.push(() => proxy.close());
     const through = { ...target, port: proxy.port };
     const subscriber = await connected(createSubscriber(through), through);
     const bell = createDoorbell(subscriber, KEYS);

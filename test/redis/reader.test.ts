@@ -9,7 +9,7 @@ import { createRedisReader, type RedisReader } from '../../src/redis/reader.ts';
 import { createReplyListener } from '../../src/redis/replies.ts';
 import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
-import { emptyCommit } from '../ports/store-suite.ts';
+import { emptyCommit } from '../ports/requests.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
 
 describe('the read side over Redis', () => {

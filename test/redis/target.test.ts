@@ -34,8 +34,8 @@ describe('which Redis the environment names', () => {
 
 describe('keys', () => {
   it('put all keys of a partition under one hash tag', () => {
-    const { meta, inbox, dedupeOrder, bell, feed, index } = createKeys('fleet').partition(7);
-    for (const key of [meta, inbox, dedupeOrder, bell, feed('node'), index('node', 'a.b')]) expect(key).toMatch(/^fleet:\{p7\}:/);
+    const own = createKeys('fleet').partition(7);
+    for (const key of [own.meta, own.inbox, own.dedupeOrder, own.bell, own.feed('node'), own.index('node', 'a.b')]) expect(key).toMatch(/^fleet:\{p7\}:/);
   });
 
   it('refuse a prefix that could change the tag', () => {

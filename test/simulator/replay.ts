@@ -40,7 +40,7 @@ export async function replayOnRedis(log: readonly Recorded[], memory: MemoryRedi
       case 'commit': {
         touched.add(entry.request.partition);
         const [answer] = await store.commit([entry.request]);
-        if (answer instanceof Error || !answer) throw answer;
+        if (!answer || answer instanceof Error) throw answer ?? new Error('Nothing was answered.');
         if (!isDeepStrictEqual(withoutTime(answer), withoutTime(entry.result))) {
           differences.push({ at, request: entry.request, memory: entry.result, redis: answer });
         }

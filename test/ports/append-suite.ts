@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { partitionOf } from '../../src/protocol/ids.ts';
+import { emptyCommit, envelope } from './requests.ts';
+import { SUITE_DEDUPE } from './store-harness.ts';
+import type { SuiteContext } from './suite-context.ts';
+
+export function appendSuite(suite: SuiteContext): void {
+  describe('appends and reads', () => {
+    it('gives back what was appended, in order, after a position', async () => {
+      const actor = suite.actorFor('read');
+      const partition = partitionOf(actor);
+      const results = await suite.store.append([
+        envelope(actor, { event: { type: 'first', n: 1 } }),
+        envelope(actor, { causation: '1:2-3:4', traceparent: '00-ab', replyTo: 'me', dedupeId: 'fields' }),
+      ]);
+      const [one, two] = results.map((result) => (result instanceof Error ? '' : result.id)) as [string, string];
+      const before = await suite.store.time();
+      const { time, inboxes } = await suite.store.read({ inboxes: [{ partition, after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      expect(time).toBeGreaterThanOrEqual(before);
+      expect(inboxes).toEqual([
+        [
+          [one, ['a', actor, 'e', '{"type":"first","n":1}', 's', 'library']],
+          [two, ['a', actor, 'e', '{"type":"go"}', 's', 'library', 'd', 'fields', 'c', '1:2-3:4', 't', '00-ab', 'r', 'me']],
+        ],
+      ]);
+      const later = await suite.store.read({ inboxes: [{ partition, after: one }], sources: [], count: 1, sourceCount: 10 });
+      expect(later.inboxes[0]?.map(([id]) => id)).toEqual([two]);
+      const short = await suite.store.read({ inboxes: [{ partition, after: '0-0' }], sources: [], count: 1, sourceCount: 10 });
+      expect(short.inboxes[0]?.map(([id]) => id)).toEqual([one]);
+    });
+
+    it('keeps an entry until the position has passed it', async () => {
+      const actor = suite.actorFor('keep');
+      const partition = partitionOf(actor);
+      const state = await suite.own(partition);
+      const results = await suite.store.append(Array.from({ length: 300 }, () => envelope(actor)));
+      const ids = results.map((result) => (result instanceof Error ? '' : result.id));
+      await suite.commitOne({ ...emptyCommit(partition, state, 1), inbox: ids[199] as string });
+      const { inboxes } = await suite.store.read({ inboxes: [{ partition, after: ids[199] as string }], sources: [], count: 500, sourceCount: 10 });
+      expect(inboxes[0]?.map(([id]) => id)).toEqual(ids.slice(200));
+    });
+
+    it('reads sources in place and tells their oldest id', async () => {
+      const one = await suite.harness.addToSource('suite:source', ['nodeId', 'a', 'payload', '{}']);
+      const two = await suite.harness.addToSource('suite:source', ['nodeId', 'b', 'payload', '{}']);
+      const { sources } = await suite.store.read({
+        inboxes: [],
+        sources: [
+          { stream: 'suite:source', after: one },
+          { stream: 'suite:missing', after: '0-0' },
+        ],
+        count: 1,
+        sourceCount: 10,
+      });
+      expect(sources).toEqual([
+        { entries: [[two, ['nodeId', 'b', 'payload', '{}']]], firstId: one },
+        { entries: [], firstId: null },
+      ]);
+    });
+
+    it('appends a dedupe id once, also within one call', async () => {
+      const actor = suite.actorFor('dedupe');
+      const same = envelope(actor, { dedupeId: 'once' });
+      const results = await suite.store.append([same, envelope(actor), same]);
+      const again = await suite.store.append([same]);
+      const [first, , third, fourth] = [...results, ...again].map((result) => (result instanceof Error ? undefined : result));
+      expect(first).toMatchObject({ partition: partitionOf(actor), repeated: false });
+      expect(third).toEqual({ ...first, repeated: true });
+      expect(fourth).toEqual({ ...first, repeated: true });
+      const { inboxes } = await suite.store.read({ inboxes: [{ partition: partitionOf(actor), after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      expect(inboxes[0]).toHaveLength(2);
+    });
+
+    it('forgets a dedupe id after the window', async () => {
+      const same = envelope(suite.actorFor('window'), { dedupeId: 'old' });
+      const [first] = await suite.store.append([same]);
+      await suite.harness.passTime(SUITE_DEDUPE.windowMs + 5);
+      const [second, third] = await suite.store.append([same, same]);
+      expect(second).toMatchObject({ repeated: false });
+      expect(third).toEqual({ ...(second as object), repeated: true });
+      expect(second).not.toEqual(first);
+    });
+
+    it('forgets the oldest dedupe ids beyond the limit', async () => {
+      const actor = suite.actorFor('limit');
+      const ids = Array.from({ length: SUITE_DEDUPE.idsMax + 2 }, (_, index) => `id-${index}`);
+      const results = await suite.store.append(ids.map((dedupeId) => envelope(actor, { dedupeId })));
+      // Asked for newest first: an id that was forgotten is remembered anew and pushes out another.
+      const repeated = await suite.store.append([...ids].reverse().map((dedupeId) => envelope(actor, { dedupeId })));
+      expect(results.every((result) => !(result instanceof Error) && !result.repeated)).toBe(true);
+      expect(repeated.map((result) => !(result instanceof Error) && result.repeated)).toEqual([true, true, true, true, true, false, false]);
+    });
+
+    it('refuses a larger event than 1 MiB and takes its neighbours', async () => {
+      const actor = suite.actorFor('large');
+      const [small, large] = await suite.store.append([envelope(actor), envelope(actor, { event: { type: 'go', text: 'ä'.repeat(600_000) } })]);
+      expect(small).toMatchObject({ repeated: false });
+      expect(large).toMatchObject({ code: 'invalid_event', field: 'event' });
+    });
+
+    it('appends numbered messages with their source and number', async () => {
+      const actor = suite.actorFor('message');
+      await suite.store.appendMessages([
+        { envelope: envelope(actor, { source: 'actor:node/a' }), from: 3, number: 41 },
+        { envelope: envelope(actor, { source: 'actor:node/a' }), from: 3, number: 42 },
+      ]);
+      const { inboxes } = await suite.store.read({ inboxes: [{ partition: partitionOf(actor), after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      expect(inboxes[0]?.map(([, fields]) => fields.slice(6))).toEqual([
+        ['f', '3', 'n', '41'],
+        ['f', '3', 'n', '42'],
+      ]);
+    });
+
+    it('rings the partition at an append', async () => {
+      const actor = suite.actorFor('ring');
+      const rung = Promise.withResolvers<number>();
+      await suite.harness.doorbell.listen((partition) => {
+        if (partition === partitionOf(actor)) rung.resolve(partition);
+      });
+      await suite.store.append([envelope(actor)]);
+      expect(await rung.promise).toBe(partitionOf(actor));
+      await suite.harness.doorbell.close();
+    });
+  });
+
+  describe('best-effort messages', () => {
+    it('publishes', async () => {
+      const heard = await suite.harness.hear('suite:channel', 2, () =>
+        suite.store.publish([
+          ['suite:channel', 'one'],
+          ['suite:channel', 'two'],
+        ]),
+      );
+      expect(heard).toEqual(['one', 'two']);
+    });
+
+    it('tells a waiting sender the outcome', async () => {
+      const heard = await suite.harness.hear(suite.harness.replyChannel('sender'), 1, () =>
+        suite.store.reply([{ to: 'sender', entry: '1-0', outcome: { kind: 'ignored' } }]),
+      );
+      expect(heard.map((text) => JSON.parse(text))).toEqual([{ entry: '1-0', outcome: { kind: 'ignored' } }]);
+    });
+  });
+}
