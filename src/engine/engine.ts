@@ -202,6 +202,7 @@ export class Engine {
   #close(number: number): void {
     this.#partitions[number] = undefined;
     this.#cache.forget((key) => partitionOf(key) === number);
+    this.#rounds.forget(number);
     this.#outbox.close(number);
     this.#invocations.close(number);
     this.#membership.drop(number);

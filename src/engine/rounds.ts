@@ -1,19 +1,17 @@
 /**
  * The one loop of an engine: read what rang → load → step → commit, round after round.
  *
- * 1. The next read is sent before a round is stepped, and the round's commits are in flight while the next is stepped:
- *    Redis and this process work at the same time. A partition has at most one commit in flight.
+ * 1. The next read is sent, and the next batch's actors are asked for, before a round is stepped; the round's commits are in
+ *    flight while the next is stepped: Redis and this process work at the same time. A partition has at most one commit in flight.
  * 2. Nothing leaves the process before its commit is answered; then it is owed, and {@link RoundsPorts.settle} pays it.
  * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits. (I1, I7)
  * 4. A commit that is refused costs the partition's memory: it is made anew from the store. (I4)
  */
-import { restore, type ParkedActor } from '../core/kernel.ts';
-import type { LiveActor } from '../core/decision.ts';
-import { typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { ActorCache } from './actor-cache.ts';
 import type { HostedTypes } from './actor-types.ts';
 import { BatchBuilder } from './batch.ts';
 import type { Batch } from './batch-writes.ts';
+import { Loader } from './loader.ts';
 import type { Meter } from './meter.ts';
 import type { Partition } from './partition.ts';
 import type { Clock, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
@@ -40,8 +38,8 @@ export interface RoundsPorts {
 /** Between failed tries of reading or committing, ms: long enough not to spin, short enough not to be noticed. */
 const FAILURE_PAUSE_MS = 20;
 const FAILURE_PAUSE_MS_MAX = 1_000;
-/** Loaded in one round for one partition. */
-const LOAD_MAX = 1_000;
+/** Entries are read, and their actors loaded, so many batches ahead of the one that is stepped. */
+const AHEAD_BATCHES = 2;
 /** A source is not read further while a partition has so many rounds of it unapplied. */
 const SOURCE_ROUNDS_PENDING_MAX = 2;
 
@@ -57,8 +55,9 @@ export class Rounds {
   readonly #builder: BatchBuilder;
   readonly #wakeup: Wakeup;
   readonly #rung = new Set<number>();
-  /** Actors loaded for the present round, null where there is none. */
-  #loaded = new Map<ActorKey, LiveActor | ParkedActor | null>();
+  readonly #loader: Loader;
+  /** The partition with which the next round begins: each gets its turn when a round is full. */
+  #turn = 0;
   /** Redis's time minus our clock, at the newest read. */
   #redisOffsetMs = 0;
   #readAt = 0;
@@ -68,16 +67,21 @@ export class Rounds {
   constructor(ports: RoundsPorts) {
     this.#ports = ports;
     this.#wakeup = new Wakeup(ports.clock);
-    const { types, settings, meter, cache, clock } = ports;
+    const { store, types, settings, meter, cache, clock } = ports;
+    const loader = new Loader({ store, cache, types, meter, ahead: AHEAD_BATCHES * settings.batchEventsMax });
+    this.#loader = loader;
     this.#builder = new BatchBuilder({
       types,
       settings,
       meter,
-      find: (partition, key) => partition.uncommitted.get(key) ?? cache.get(key) ?? this.#loaded.get(key),
-      cacheSet: (actor, jsonLength) => cache.set(actor, jsonLength),
+      find: (partition, key) => loader.find(partition, key),
+      cacheSet: (actor, jsonLength) => {
+        loader.changed(actor.key);
+        cache.set(actor, jsonLength);
+      },
       evict: (key) => {
         cache.delete(key);
-        this.#loaded.delete(key);
+        loader.changed(key);
       },
       now: () => clock.now(),
     });
@@ -87,6 +91,11 @@ export class Rounds {
   ring(partition: number): void {
     this.#rung.add(partition);
     this.#wakeup.wake();
+  }
+
+  /** The partition is no longer ours, or is made anew. */
+  forget(partition: number): void {
+    this.#loader.forget(partition);
   }
 
   /** Redis's time by our clock: for deciding when to look, never for a step. */
@@ -112,11 +121,12 @@ export class Rounds {
       this.#failures = 0;
       this.#take(reading, answer);
       reading = this.#beginRead();
-      if (!(await this.#load())) {
-        await this.#pauseAfterFailure(signal);
-        continue;
+      this.#loader.request(this.#owned().filter((partition) => !partition.blocked));
+      let batches = this.#build();
+      if (batches.length === 0 && this.#loader.pending !== undefined) {
+        if (!(await this.#loader.pending)) await this.#pauseAfterFailure(signal);
+        batches = this.#build();
       }
-      const batches = this.#build();
       await committing;
       committing = batches.length === 0 ? Promise.resolve() : this.#commit(batches, signal);
     }
@@ -156,7 +166,7 @@ export class Rounds {
   }
 
   #wantsRead(partition: Partition, poll: boolean, soon: number): boolean {
-    if (partition.blocked || partition.inboxPending.length >= this.#ports.settings.inboxReadCount) return false;
+    if (partition.blocked || partition.inboxPending.length >= (AHEAD_BATCHES - 1) * this.#ports.settings.inboxReadCount + 1) return false;
     return poll || partition.inboxBacklog || this.#rung.has(partition.number) || partition.nextFiring() < soon;
   }
 
@@ -196,41 +206,19 @@ export class Rounds {
     }
   }
 
-  /** Reads the actors of this round that are not in memory. False when the store did not answer. */
-  async #load(): Promise<boolean> {
-    const { store, cache, types } = this.#ports;
-    this.#loaded = new Map();
-    const requests: { partition: number; keys: readonly ActorKey[] }[] = [];
-    for (const partition of this.#owned()) {
-      if (partition.blocked) continue;
-      const keys = wantedKeys(partition, LOAD_MAX, (key) => partition.uncommitted.has(key) || cache.get(key) !== undefined);
-      if (keys.length > 0) requests.push({ partition: partition.number, keys });
-    }
-    if (requests.length === 0) return true;
-    try {
-      for (const actor of (await store.load(requests)).flat()) {
-        const hosted = types.get(typeOf(actor.key));
-        if (hosted === undefined || actor.record === null) {
-          this.#loaded.set(actor.key, null);
-          continue;
-        }
-        const live = restore(hosted.registered, actor.key, actor.record);
-        this.#loaded.set(actor.key, live);
-        if ('record' in live) cache.set(live, actor.record.length);
-      }
-      return true;
-    } catch {
-      this.#ports.meter.count('read_failures');
-      return false;
-    }
-  }
-
+  /** One batch of each partition in turn, until the round is full: a long round would hold up leases and requests. */
   #build(): readonly Batch[] {
+    const owned = this.#owned();
     const batches: Batch[] = [];
-    for (const partition of this.#owned()) {
+    let events = 0;
+    for (let count = 0; count < owned.length && events < this.#ports.settings.roundEventsMax; count++) {
+      const partition = owned[this.#turn++ % owned.length] as Partition;
       const built = this.#builder.build(partition, this.#readAt);
-      if (built.kind === 'batch') batches.push(built.batch);
-      else if (built.kind === 'isolate') this.#ports.lose(partition, 'isolate', built.ref);
+      this.#loader.release();
+      if (built.kind === 'isolate') this.#ports.lose(partition, 'isolate', built.ref);
+      if (built.kind !== 'batch') continue;
+      batches.push(built.batch);
+      events += built.batch.size;
     }
     return batches;
   }
@@ -295,19 +283,4 @@ export class Rounds {
     const pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, FAILURE_PAUSE_MS * 2 ** Math.min(this.#failures++, 6));
     await clock.sleep(pauseMs * (0.5 + clock.random()), signal);
   }
-}
-
-/** Actors that the next batch of this partition needs and that are not in memory. */
-function wantedKeys(partition: Partition, max: number, has: (key: ActorKey) => boolean): readonly ActorKey[] {
-  const keys = new Set<ActorKey>();
-  const want = (key: ActorKey | undefined): void => {
-    if (key !== undefined && key.includes('/') && !has(key)) keys.add(key);
-  };
-  for (const item of partition.inboxPending.first(max)) want(item.key);
-  for (const state of partition.sources.values()) for (const item of state.pending.first(max)) want(item.key);
-  const { watermark } = partition;
-  for (const { member } of partition.timers.dueThrough(watermark, max)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
-  const observed = partition.observed.observed;
-  for (const { member } of partition.liveness.dueThrough(observed, max)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
-  return [...keys];
 }

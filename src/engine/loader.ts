@@ -1,0 +1,130 @@
+/**
+ * Brings the actors that coming batches need into memory, one batch ahead, so that the loop does not wait for Redis.
+ *
+ * 1. What is held here is what is stored: it is dropped as soon as a batch changes the actor, and an answer that comes
+ *    after such a change is not believed.
+ * 2. A loaded actor is held until a batch has used it, even if the cache has evicted it meanwhile: a small cache makes
+ *    batches slow, never stuck.
+ */
+import type { LiveActor } from '../core/decision.ts';
+import { restore, type ParkedActor } from '../core/kernel.ts';
+import { partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
+import type { ActorCache } from './actor-cache.ts';
+import type { HostedTypes } from './actor-types.ts';
+import type { Meter } from './meter.ts';
+import type { Partition } from './partition.ts';
+import type { EngineStore, StoredActor } from './ports.ts';
+
+/** Null: there is no such actor. */
+export type Loaded = LiveActor | ParkedActor | null;
+
+export interface LoaderPorts {
+  readonly store: Pick<EngineStore, 'load'>;
+  readonly cache: ActorCache;
+  readonly types: HostedTypes;
+  readonly meter: Meter;
+  /** Entries of a partition whose actors are loaded ahead: two batches. */
+  readonly ahead: number;
+}
+
+export class Loader {
+  readonly #ports: LoaderPorts;
+  readonly #held = new Map<ActorKey, Loaded>();
+  /** Which load will answer for an actor. */
+  readonly #loading = new Map<ActorKey, number>();
+  #used: ActorKey[] = [];
+  #loads = 0;
+  #pending = new Set<Promise<boolean>>();
+
+  constructor(ports: LoaderPorts) {
+    this.#ports = ports;
+  }
+
+  /** Resolves when the next load is answered: false when the store did not answer. Undefined when none is under way. */
+  get pending(): Promise<boolean> | undefined {
+    return this.#pending.size === 0 ? undefined : Promise.race(this.#pending);
+  }
+
+  /** Undefined when it is not in memory. */
+  find(partition: Partition, key: ActorKey): Loaded | undefined {
+    const known = partition.uncommitted.get(key) ?? this.#ports.cache.get(key);
+    if (known !== undefined) return known;
+    const held = this.#held.get(key);
+    if (held !== undefined) this.#used.push(key);
+    return held;
+  }
+
+  /** A batch changed the actor: what was stored of it is history. */
+  changed(key: ActorKey): void {
+    if (this.#held.size > 0) this.#held.delete(key);
+    if (this.#loading.size > 0) this.#loading.delete(key);
+  }
+
+  /** The batch that asked is built: what it used need not be held any longer. */
+  release(): void {
+    if (this.#used.length === 0) return;
+    for (const key of this.#used) this.#held.delete(key);
+    this.#used = [];
+  }
+
+  /** The partition is no longer ours, or is made anew. */
+  forget(partition: number): void {
+    for (const key of [...this.#held.keys()]) if (partitionOf(key) === partition) this.#held.delete(key);
+    for (const key of [...this.#loading.keys()]) if (partitionOf(key) === partition) this.#loading.delete(key);
+  }
+
+  /** Asks for what the coming batches of these partitions need and nobody has asked for yet. */
+  request(partitions: readonly Partition[]): void {
+    const requests: { partition: number; keys: readonly ActorKey[] }[] = [];
+    for (const partition of partitions) {
+      const keys = this.#wanted(partition);
+      if (keys.length > 0) requests.push({ partition: partition.number, keys });
+    }
+    if (requests.length === 0) return;
+    const load = ++this.#loads;
+    for (const { keys } of requests) for (const key of keys) this.#loading.set(key, load);
+    const answered = this.#load(requests, load).finally(() => this.#pending.delete(answered));
+    this.#pending.add(answered);
+  }
+
+  async #load(requests: readonly { readonly partition: number; readonly keys: readonly ActorKey[] }[], load: number): Promise<boolean> {
+    const { store, meter } = this.#ports;
+    try {
+      for (const actors of await store.load(requests)) {
+        for (const actor of actors) if (this.#loading.get(actor.key) === load) this.#hold(actor);
+      }
+      return true;
+    } catch {
+      meter.count('read_failures');
+      return false;
+    } finally {
+      for (const { keys } of requests) for (const key of keys) if (this.#loading.get(key) === load) this.#loading.delete(key);
+    }
+  }
+
+  #hold({ key, record }: StoredActor): void {
+    const hosted = this.#ports.types.get(typeOf(key));
+    if (hosted === undefined || record === null) {
+      this.#held.set(key, null);
+      return;
+    }
+    const actor = restore(hosted.registered, key, record);
+    this.#held.set(key, actor);
+    if ('record' in actor) this.#ports.cache.set(actor, record.length);
+  }
+
+  #wanted(partition: Partition): readonly ActorKey[] {
+    const { cache, ahead } = this.#ports;
+    const keys = new Set<ActorKey>();
+    const want = (key: ActorKey | undefined): void => {
+      if (key === undefined || !key.includes('/')) return;
+      if (partition.uncommitted.has(key) || cache.get(key) !== undefined || this.#held.has(key) || this.#loading.has(key)) return;
+      keys.add(key);
+    };
+    for (const item of partition.inboxPending.first(ahead)) want(item.key);
+    for (const state of partition.sources.values()) for (const item of state.pending.first(ahead)) want(item.key);
+    for (const { member } of partition.timers.dueThrough(partition.watermark, ahead)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
+    for (const { member } of partition.liveness.dueThrough(partition.observed.observed, ahead)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
+    return [...keys];
+  }
+}
