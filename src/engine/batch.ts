@@ -156,7 +156,10 @@ export class BatchBuilder {
       return undefined;
     }
     const actor = writes.actor(read.key) ?? this.#context.find(partition, read.key);
-    if (actor === undefined) return false;
+    if (actor === undefined) {
+      partition.want([read.key]);
+      return false;
+    }
     partition.time = at;
     if (actor !== null && 'parked' in actor) {
       const parked = refusal('actor_parked', `The actor is parked: ${actor.parked} Replay this when its machine fits again.`);
@@ -240,7 +243,7 @@ export class BatchBuilder {
     const key = first.member.slice(0, space) as ActorKey;
     const timer = first.member.slice(space + 1);
     const actor = writes.actor(key) ?? this.#context.find(partition, key);
-    if (actor === undefined) return false;
+    if (actor === undefined) return false; // due timers' actors are asked for in every round
     if (actor !== null && 'parked' in actor) {
       queue.cancel(first.member); // it stays stored, for the day the actor fits again
       return true;

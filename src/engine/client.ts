@@ -6,7 +6,7 @@
  */
 import { checkEvent, inspect, nextEvents, restore } from '../core/kernel.ts';
 import type { ActorStatus, EventSource, MachineEvent, Outcome } from '../protocol/envelope.ts';
-import { ActorNotFoundError, EventRejectedError, InvalidEventError, WaitTimeoutError } from '../protocol/errors.ts';
+import { ActorNotFoundError, EventRejectedError, InvalidEventError, StoppedError, WaitTimeoutError } from '../protocol/errors.ts';
 import { actorKey, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord, MachineEventJson } from '../protocol/record.ts';
@@ -32,8 +32,11 @@ export interface SendOptions {
   readonly traceparent?: string;
 }
 
-/** What `sendAndWait` resolves with; a dead letter is thrown instead. */
-export type Settled = Exclude<Outcome, { kind: 'dead-letter' }>;
+/**
+ * What `sendAndWait` resolves with; a dead letter is thrown instead.
+ * `repeated`: the dedupe id was known, `entry` is the first append's; its outcome was told to whoever waited then.
+ */
+export type Settled = Exclude<Outcome, { kind: 'dead-letter' }> | { readonly kind: 'repeated'; readonly entry: string };
 
 /** An actor as it stands. */
 export interface ActorState {
@@ -60,6 +63,19 @@ export interface ActorState {
 export type Condition = { readonly state: string } | { readonly tag: string } | { readonly when: (state: ActorState) => boolean };
 
 const WAIT_MS = 10_000;
+/** Outcomes that come before the append is answered are few; the rest of them nobody waits for any more. */
+const EARLY_MAX = 10_000;
+
+/** An event that a machine emitted: those of one transition together, so that the cursor after them misses and repeats nothing. */
+export interface EmittedEvents {
+  /** Follow from here to receive what comes after. */
+  readonly cursor: string;
+  readonly key: ActorKey;
+  readonly revision: number;
+  /** Step time of the transition, ms since the epoch. */
+  readonly at: number;
+  readonly events: readonly MachineEventJson[];
+}
 
 export class Client {
   readonly #ports: ClientPorts;
@@ -67,6 +83,8 @@ export class Client {
   /** Outcomes that came before their append was answered. */
   readonly #early = new Map<string, Outcome>();
   #appending = 0;
+  /** Ends what waits when the client stops. */
+  readonly #stopped = new AbortController();
 
   constructor(ports: ClientPorts) {
     this.#ports = ports;
@@ -77,9 +95,16 @@ export class Client {
     await this.#ports.hub.start();
   }
 
+  /** Ends followed iterations; whoever waits gets StoppedError. */
   async stop(): Promise<void> {
+    this.#stopped.abort();
     await this.#ports.hub.stop();
     await this.#ports.replies.close();
+  }
+
+  /** The cursor at the present end: what is committed from now on comes after it. */
+  get newestCursor(): string {
+    return this.#ports.hub.newest;
   }
 
   /** Accepts an event. Throws InvalidIdError, UnknownActorTypeError, InvalidEventError before anything is stored. */
@@ -88,14 +113,15 @@ export class Client {
   }
 
   /**
-   * Accepts an event and waits for what becomes of it. Throws EventRejectedError with the dead letter's code, and
-   * WaitTimeoutError when the wait ends first (then the event stays accepted). A repeat of a dedupe id waits for nothing.
+   * Accepts an event and waits for what becomes of it. Throws EventRejectedError with the dead letter's code and field, and
+   * WaitTimeoutError or StoppedError when the wait ends first (then the event stays accepted). A repeat of a dedupe id waits for nothing.
    */
   async sendAndWait(type: string, id: string, event: MachineEvent, options: SendOptions & { readonly timeoutMs?: number } = {}): Promise<Settled> {
     const { result, outcome } = await this.sendAndHear(type, id, event, options);
+    if (result.repeated) return { kind: 'repeated', entry: result.id };
     if (outcome === undefined) {
-      const why = result.repeated ? 'was accepted before, and its outcome was told then' : 'was accepted, but nothing has been heard of it yet';
-      throw new WaitTimeoutError(`The event ${result.id} for ${type}/${id} ${why}. Read the actor, or follow its transitions.`);
+      const accepted = `The event ${result.id} for ${type}/${id} was accepted, but nothing has been heard of it yet. Read the actor, or follow its transitions.`;
+      throw this.#stopped.signal.aborted ? new StoppedError(accepted) : new WaitTimeoutError(accepted);
     }
     if (outcome.kind === 'dead-letter') throw new EventRejectedError(outcome.code, outcome.reason, outcome.field);
     return outcome;
@@ -116,7 +142,6 @@ export class Client {
       this.#appending--;
     }
     const outcome = result.repeated ? undefined : await this.#outcomeOf(waitKey(result), timeoutMs);
-    if (this.#appending === 0) this.#early.clear();
     return outcome === undefined ? { result } : { result, outcome };
   }
 
@@ -141,12 +166,15 @@ export class Client {
     return { key, revision: record.revision, status: record.status, ...shown, ...extras };
   }
 
-  /** Resolves with the actor when the condition holds, now or after one of its next transitions. Throws WaitTimeoutError. */
+  /**
+   * Resolves with the actor when the condition holds, now or after one of its next transitions. Throws WaitTimeoutError, and
+   * ActorNotFoundError when the wait ends and there is still no such actor; StoppedError when the client stops meanwhile.
+   */
   async waitFor(type: string, id: string, condition: Condition, { timeoutMs = WAIT_MS }: { readonly timeoutMs?: number } = {}): Promise<ActorState> {
     const key = actorKey(type, id);
     const late = new AbortController();
     // Followed from before the first look, so that nothing is missed between.
-    const transitions = await this.#ports.hub.follow('new', { types: [type], signal: late.signal });
+    const transitions = await this.#ports.hub.follow('new', { types: [type], signal: AbortSignal.any([late.signal, this.#stopped.signal]) });
     const timer = this.#ports.clock.sleep(timeoutMs, late.signal).then(() => late.abort());
     try {
       let state = await this.get(type, id);
@@ -156,6 +184,7 @@ export class Client {
         state = await this.get(type, id);
         if (state !== undefined && holds(condition, state)) return state;
       }
+      if (this.#stopped.signal.aborted) throw new StoppedError(`The wait for ${key} ended because the client was stopped.`);
       if (state === undefined) throw new ActorNotFoundError(key);
       throw new WaitTimeoutError(`${key} is ${JSON.stringify(state.value)} after ${timeoutMs} ms; what was waited for did not come.`);
     } finally {
@@ -170,10 +199,7 @@ export class Client {
   }
 
   /** Events that machines emitted, in order, after a cursor or from now on. Throws CursorGoneError. */
-  async emitted(
-    cursor: string | 'new',
-    options: FollowOptions,
-  ): Promise<AsyncIterable<{ readonly cursor: string; readonly key: ActorKey; readonly event: MachineEventJson }>> {
+  async emitted(cursor: string | 'new', options: FollowOptions): Promise<AsyncIterable<EmittedEvents>> {
     return emittedOf(await this.#ports.hub.follow(cursor, options));
   }
 
@@ -189,6 +215,7 @@ export class Client {
 
   async #outcomeOf(key: string, timeoutMs: number): Promise<Outcome | undefined> {
     const early = this.#early.get(key);
+    this.#early.delete(key);
     if (early !== undefined) return early;
     const heard = new AbortController();
     let outcome: Outcome | undefined;
@@ -196,15 +223,18 @@ export class Client {
       outcome = told;
       heard.abort();
     });
-    await this.#ports.clock.sleep(timeoutMs, heard.signal);
+    await this.#ports.clock.sleep(timeoutMs, AbortSignal.any([heard.signal, this.#stopped.signal]));
     this.#waiting.delete(key);
     return outcome;
   }
 
   #told(entry: string, outcome: Outcome): void {
     const waiting = this.#waiting.get(entry);
-    if (waiting !== undefined) waiting(outcome);
-    else if (this.#appending > 0) this.#early.set(entry, outcome);
+    if (waiting !== undefined) return waiting(outcome);
+    if (this.#appending === 0) return;
+    this.#early.set(entry, outcome);
+    // The oldest is of an event whose sender gave up waiting.
+    if (this.#early.size > EARLY_MAX) this.#early.delete(this.#early.keys().next().value as string);
   }
 }
 
@@ -219,8 +249,9 @@ function holds(condition: Condition, state: ActorState): boolean {
   return state.states.some((path) => path === condition.state || path.startsWith(`${condition.state}.`));
 }
 
-async function* emittedOf(
-  transitions: AsyncIterable<FollowedTransition>,
-): AsyncGenerator<{ readonly cursor: string; readonly key: ActorKey; readonly event: MachineEventJson }> {
-  for await (const { cursor, transition } of transitions) for (const event of transition.emitted) yield { cursor, key: transition.key, event };
+async function* emittedOf(transitions: AsyncIterable<FollowedTransition>): AsyncGenerator<EmittedEvents> {
+  for await (const { cursor, transition } of transitions) {
+    const { key, revision, at, emitted: events } = transition;
+    if (events.length > 0) yield { cursor, key, revision, at, events };
+  }
 }

@@ -28,7 +28,8 @@ export interface FollowOptions {
 interface Window {
   readonly id: string;
   readonly type: string;
-  readonly transitions: readonly Transition[];
+  /** Null when retention took the pack while its address was still held. */
+  readonly transitions: readonly Transition[] | null;
   readonly bytes: number;
 }
 
@@ -65,10 +66,12 @@ export class Hub {
   }
 
   async stop(): Promise<void> {
-    this.#running?.abort.abort();
-    this.#wake();
-    await this.#running?.ended;
+    const running = this.#running;
+    // Before the subscribers are woken: each looks at it, and ends its iteration.
     this.#running = undefined;
+    running?.abort.abort();
+    this.#wake();
+    await running?.ended;
   }
 
   /** The cursor at the present end. */
@@ -92,17 +95,17 @@ export class Hub {
     // A cursor inside a pack names that pack: it is read again, and what was seen is skipped.
     let skip = start.seen;
     if (skip > 0) after = before(after);
-    while (!signal.aborted) {
+    while (!signal.aborted && this.#running !== undefined) {
       const packs = this.#inWindow(after) ?? (await this.#fromStore(after));
       if (packs.length === 0) {
         await this.#change(signal);
-        if (this.#running === undefined) return;
         continue;
       }
       for (const pack of packs) {
         if (types === undefined || types.includes(pack.type)) {
+          if (pack.transitions === null) throw new CursorGoneError(`${after}.0`); // (2)
           for (let index = skip; index < pack.transitions.length; index++) {
-            if (signal.aborted) return;
+            if (signal.aborted || this.#running === undefined) return;
             const last = index === pack.transitions.length - 1;
             yield { cursor: last ? `${pack.id}.0` : `${pack.id}.${index + 1}`, transition: pack.transitions[index] as Transition };
           }
@@ -143,9 +146,7 @@ export class Hub {
     const packs = await this.#reader.readPacks(entries.map((entry) => entry.address));
     return entries.map(({ id, address }, index): Window => {
       const pack = packs[index] ?? null;
-      // A pack that retention took while its address is still held: its readers fell behind what is kept.
-      const transitions = pack === null ? [] : decodePack(address.type, pack);
-      return { id, type: address.type, transitions, bytes: pack?.length ?? 0 };
+      return { id, type: address.type, transitions: pack === null ? null : decodePack(address.type, pack), bytes: pack?.length ?? 0 };
     });
   }
 

@@ -18,13 +18,19 @@ import type { EngineStore, StoredActor } from './ports.ts';
 /** Null: there is no such actor. */
 export type Loaded = LiveActor | ParkedActor | null;
 
+interface LoadRequest {
+  readonly partition: number;
+  readonly keys: readonly ActorKey[];
+  readonly for: Partition;
+}
+
 export interface LoaderPorts {
   readonly store: Pick<EngineStore, 'load'>;
   readonly cache: ActorCache;
   readonly types: HostedTypes;
   readonly meter: Meter;
-  /** Entries of a partition whose actors are loaded ahead: two batches. */
-  readonly ahead: number;
+  /** Due timers of a partition whose actors are loaded at once: one batch. */
+  readonly timersMax: number;
 }
 
 export class Loader {
@@ -75,10 +81,10 @@ export class Loader {
 
   /** Asks for what the coming batches of these partitions need and nobody has asked for yet. */
   request(partitions: readonly Partition[]): void {
-    const requests: { partition: number; keys: readonly ActorKey[] }[] = [];
+    const requests: LoadRequest[] = [];
     for (const partition of partitions) {
       const keys = this.#wanted(partition);
-      if (keys.length > 0) requests.push({ partition: partition.number, keys });
+      if (keys.length > 0) requests.push({ partition: partition.number, keys, for: partition });
     }
     if (requests.length === 0) return;
     const load = ++this.#loads;
@@ -87,7 +93,7 @@ export class Loader {
     this.#pending.add(answered);
   }
 
-  async #load(requests: readonly { readonly partition: number; readonly keys: readonly ActorKey[] }[], load: number): Promise<boolean> {
+  async #load(requests: readonly LoadRequest[], load: number): Promise<boolean> {
     const { store, meter } = this.#ports;
     try {
       for (const actors of await store.load(requests)) {
@@ -96,6 +102,7 @@ export class Loader {
       return true;
     } catch {
       meter.count('read_failures');
+      for (const request of requests) request.for.want(request.keys);
       return false;
     } finally {
       for (const { keys } of requests) for (const key of keys) if (this.#loading.get(key) === load) this.#loading.delete(key);
@@ -113,18 +120,23 @@ export class Loader {
     if ('record' in actor) this.#ports.cache.set(actor, record.length);
   }
 
+  /** Drains what the partition read, or missed, since the last time; and looks at the timers that are due. */
   #wanted(partition: Partition): readonly ActorKey[] {
-    const { cache, ahead } = this.#ports;
+    const { timersMax, cache } = this.#ports;
+    const { watermark, observed, timers, liveness } = partition;
+    const asked = partition.takeWanted();
+    if (timers.nextDue() <= watermark) for (const { member } of timers.dueThrough(watermark, timersMax)) asked.push(actorOf(member));
+    if (liveness.nextDue() <= observed.observed) for (const { member } of liveness.dueThrough(observed.observed, timersMax)) asked.push(actorOf(member));
+    if (asked.length === 0) return asked;
     const keys = new Set<ActorKey>();
-    const want = (key: ActorKey | undefined): void => {
-      if (key === undefined || !key.includes('/')) return;
-      if (partition.uncommitted.has(key) || cache.get(key) !== undefined || this.#held.has(key) || this.#loading.has(key)) return;
-      keys.add(key);
-    };
-    for (const item of partition.inboxPending.first(ahead)) want(item.key);
-    for (const state of partition.sources.values()) for (const item of state.pending.first(ahead)) want(item.key);
-    for (const { member } of partition.timers.dueThrough(partition.watermark, ahead)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
-    for (const { member } of partition.liveness.dueThrough(partition.observed.observed, ahead)) want(member.slice(0, member.indexOf(' ')) as ActorKey);
+    for (const key of asked) {
+      if (partition.uncommitted.has(key) || cache.get(key) !== undefined || this.#held.has(key) || this.#loading.has(key)) continue;
+      if (key.includes('/')) keys.add(key);
+    }
     return [...keys];
   }
+}
+
+function actorOf(member: string): ActorKey {
+  return member.slice(0, member.indexOf(' ')) as ActorKey;
 }

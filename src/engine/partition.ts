@@ -69,6 +69,8 @@ export class Partition {
   readonly uncommitted = new Map<ActorKey, LiveActor>();
   /** Entries that rejected while their actor had changes in the same batch: applied alone, from the stored actor. */
   readonly isolated: Set<string>;
+  /** Actors that entries read since the last look are for, or that a batch missed. */
+  #wanted: ActorKey[] = [];
   /** A commit whose fate is unknown is being repeated: no batch is built meanwhile. */
   blocked = false;
   /** Ids of the source positions in the newest commit, joined: tells whether a checkpoint is due. */
@@ -109,7 +111,11 @@ export class Partition {
 
   /** Takes in one read of the inbox. `count` is how many entries were asked for. */
   takeInbox(entries: readonly StreamEntry[], count: number, readAt: number): void {
-    for (const entry of entries) this.inboxPending.push(decodeInboxEntry(entry[0], entry[1]));
+    for (const entry of entries) {
+      const item = decodeInboxEntry(entry[0], entry[1]);
+      this.inboxPending.push(item);
+      this.#wanted.push(item.key);
+    }
     const last = entries[entries.length - 1];
     if (last !== undefined) this.inboxRead = last[0];
     this.inboxBacklog = entries.length >= count;
@@ -123,12 +129,27 @@ export class Partition {
   takeSource(stream: string, items: readonly SourceItem[], read: SourceProof): void {
     const state = this.sources.get(stream);
     if (state === undefined) return;
-    for (const item of items) state.pending.push(item);
+    for (const item of items) {
+      state.pending.push(item);
+      if (item.key !== undefined) this.#wanted.push(item.key);
+    }
     state.read = read.last;
     if (state.pending.length === 0) state.position = read.last;
     state.watermark = Math.max(state.watermark, read.watermark);
     if (read.lostBefore !== undefined && read.lostBefore > this.observed.watermark) this.observed.reopen(read.lostBefore);
     this.observed.observe(read.evidence);
+  }
+
+  /** These actors are needed in memory. */
+  want(keys: readonly ActorKey[]): void {
+    this.#wanted.push(...keys);
+  }
+
+  /** What was wanted since the last call. */
+  takeWanted(): ActorKey[] {
+    const wanted = this.#wanted;
+    if (wanted.length > 0) this.#wanted = [];
+    return wanted;
   }
 
   /** The positions to store with a commit. */

@@ -68,7 +68,7 @@ export class Rounds {
     this.#ports = ports;
     this.#wakeup = new Wakeup(ports.clock);
     const { store, types, settings, meter, cache, clock } = ports;
-    const loader = new Loader({ store, cache, types, meter, ahead: AHEAD_BATCHES * settings.batchEventsMax });
+    const loader = new Loader({ store, cache, types, meter, timersMax: settings.batchEventsMax });
     this.#loader = loader;
     this.#builder = new BatchBuilder({
       types,
