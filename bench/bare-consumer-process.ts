@@ -29,7 +29,8 @@ function report(): ProcessReport {
 
 async function consume(): Promise<void> {
   while (!stopping) {
-    const reply = (await redis.xreadgroup('GROUP', GROUP, 'one', 'COUNT', COUNT, 'BLOCK', 50, 'STREAMS', stream, '>')) as [string, [string, string[]][]][] | null;
+    const reply = (await redis.xreadgroup('GROUP', GROUP, 'one', 'COUNT', COUNT, 'BLOCK', 50, 'STREAMS', stream, '>')) as
+      [string, [string, string[]][]][] | null;
     const entries = reply?.[0]?.[1];
     if (entries === undefined || entries.length === 0) continue;
     const pipeline = redis.pipeline();

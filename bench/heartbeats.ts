@@ -76,7 +76,8 @@ async function write(client: Redis, stream: string, beats: number, firstBeat: nu
   for (let beat = firstBeat; beat < firstBeat + beats; beat++) {
     for (let from = 0; from < NODES; from += PIPELINE) {
       const pipeline = client.pipeline();
-      for (let node = from; node < Math.min(NODES, from + PIPELINE); node++) pipeline.xadd(stream, '*', ...statusEntryFields(simulatedStatus(node, beat, Date.now())));
+      for (let node = from; node < Math.min(NODES, from + PIPELINE); node++)
+        pipeline.xadd(stream, '*', ...statusEntryFields(simulatedStatus(node, beat, Date.now())));
       await pipeline.exec();
     }
   }

@@ -90,7 +90,7 @@ async function load(client: Redis): Promise<void> {
       const pipeline = client.pipeline();
       for (let job = from; job < Math.min(JOBS, from + PIPELINE); job++) {
         const key = `job/j-${job}` as const;
-        pipeline.xadd(loaded(partitionOf(key)), '*', 'a', key, 'e', `{"type":"${event}"}`, 's', 'library');
+        pipeline.xadd(loaded(partitionOf(key)), '*', key, `{"type":"${event}"}`);
       }
       await pipeline.exec();
     }

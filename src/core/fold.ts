@@ -45,7 +45,7 @@ export function fold(
       const why = decision.kind === 'rejected' ? `: ${decision.rejection.reason}` : '';
       return { kind: 'diverged', revision: transition.revision, reason: `The journal has a transition, the machine now says "${decision.kind}"${why}.` };
     }
-    actor = { ...decision.actor, record: { ...decision.actor.record, head: address } };
+    actor = decision.actor;
   }
   if (actor === null) return { kind: 'impossible', reason: 'There is neither a checkpoint nor a transition.' };
   return { kind: 'folded', actor };

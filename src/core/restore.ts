@@ -102,7 +102,7 @@ function restoreChildren(
   return children;
 }
 
-/** The record as it is stored, with the address of the transition that is being committed. */
-export function serialize(actor: LiveActor, head: string | null = actor.record.head): string {
-  return JSON.stringify(head === actor.record.head ? actor.record : { ...actor.record, head });
+/** The record as it is stored. */
+export function serialize(actor: LiveActor): string {
+  return JSON.stringify(actor.record);
 }

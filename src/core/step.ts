@@ -24,7 +24,7 @@ const IGNORED: Decision = Object.freeze({ kind: 'ignored' });
 
 /**
  * Decides what a stimulus does. `actor` is null when it does not exist: then an event creates it, the machine's entry and the
- * event in one revision. The decision's record has the `head` it had before; {@link serialize} takes the new one.
+ * event in one revision. The decision's record has the moment's address as its `head`.
  */
 export function step(type: RegisteredType, key: ActorKey, actor: LiveActor | null, stimulus: Stimulus, moment: Moment): Decision {
   if (actor === null && stimulus.kind !== 'event') return IGNORED;
@@ -110,7 +110,7 @@ function decide(run: Run, actor: LiveActor | null, stimulus: Stimulus): Decision
     invocations: run.invocations,
     createdAt: before?.createdAt ?? run.moment.at,
     updatedAt: run.moment.at,
-    head: before?.head ?? null,
+    head: run.moment.address,
   };
   const live: Live = { root: node, children };
   return {

@@ -11,7 +11,7 @@ import type { Delivery } from '../protocol/command.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import type { Cause, Outcome } from '../protocol/envelope.ts';
 import { encodePack, formatAddress } from '../protocol/feed-pack.ts';
-import { partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
+import { partitionOf, type ActorKey } from '../protocol/ids.ts';
 import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
 import type { HostedType } from './actor-types.ts';
 import type { Partition } from './partition.ts';
@@ -110,7 +110,7 @@ export class BatchWrites {
   /** Takes in a touch or a transition. `now` are the step's clocks: step time and observed time. Returns the actor as stored from now on. */
   change(hosted: HostedType, before: LiveActor | null, decision: Changed, cause: Cause, now: { readonly at: number; readonly observed: number }): LiveActor {
     const { key } = decision.actor;
-    const actor = decision.kind === 'transition' ? this.#transition(before, decision, cause, now.at) : decision.actor;
+    const actor = decision.kind === 'transition' ? this.#transition(hosted, before, decision, cause, now.at) : decision.actor;
     const recordChanged = decision.kind === 'transition' || decision.recordChanged;
     const dirty = this.#dirty.get(key);
     if (dirty === undefined) {
@@ -147,11 +147,10 @@ export class BatchWrites {
     writes.set(member, due);
   }
 
-  #transition(before: LiveActor | null, decision: Extract<Changed, { kind: 'transition' }>, cause: Cause, at: number): LiveActor {
+  #transition(hosted: HostedType, before: LiveActor | null, decision: Extract<Changed, { kind: 'transition' }>, cause: Cause, at: number): LiveActor {
     const { key, record } = decision.actor;
-    const type = typeOf(key);
-    const address = this.nextAddress(type);
-    const actor: LiveActor = { ...decision.actor, record: { ...record, head: address } };
+    const { type } = hosted.registered;
+    const { actor } = decision;
     const checkpoint = record.revision === 1 || record.revision % CHECKPOINT_EVERY === 0;
     const transitions = this.#transitions.get(type);
     const transition: Transition = {
@@ -177,7 +176,7 @@ export class BatchWrites {
         const delivery = { key: `${key}#${epoch}-${record.revision}-${index}`, actor: key, epoch, revision: record.revision, at, command };
         this.#outbox.push({ delivery });
       } else {
-        this.#outbox.push({ message: this.#message(key, address, command) });
+        this.#outbox.push({ message: this.#message(key, record.head ?? '', command) });
       }
     }
     return actor;
@@ -205,7 +204,7 @@ export class BatchWrites {
       const json = dirty.recordChanged ? serialize(dirty.actor) : undefined;
       if (json !== undefined) {
         records.push([key, json]);
-        if (dirty.before?.entered !== record.entered) indexChanges(key, dirty.before, record, index);
+        if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered.type, key, dirty.before, record, index);
         if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
       }
       this.#cacheSet(dirty.actor, json?.length);
@@ -259,12 +258,12 @@ function timerWrites(writes: ReadonlyMap<string, number | null>): CommitRequest[
 
 /** The set difference of active states before and after the batch; a state that was left and entered again has a new time. */
 function indexChanges(
+  type: string,
   key: ActorKey,
   before: ActorRecord | null,
   after: ActorRecord,
   index: { readonly add: CommitRequest['index']['add'][number][]; readonly remove: CommitRequest['index']['remove'][number][] },
 ): void {
-  const type = typeOf(key);
   if (before === null) index.add.push([type, '', key, after.createdAt]);
   for (const path in before?.entered) if (after.entered[path] === undefined) index.remove.push([type, path, key]);
   for (const path in after.entered) {

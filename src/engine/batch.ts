@@ -117,9 +117,9 @@ export class BatchBuilder {
 
   #entry(partition: Partition, writes: BatchWrites, next: Extract<Next, { kind: 'inbox' | 'source' }>): boolean | Isolate {
     const { item } = next;
-    if (partition.isolated.has(item.id) && mustWait(partition, writes)) return false;
+    const alone = partition.isolated.size > 0 && partition.isolated.has(item.id);
+    if (alone && mustWait(partition, writes)) return false;
     const repeated = next.kind === 'inbox' && this.#isRepeated(partition, next.item);
-    const alone = partition.isolated.has(item.id);
     if (!repeated) {
       const outcome = this.#apply(partition, writes, next);
       if (outcome !== undefined) return outcome;
@@ -207,7 +207,7 @@ export class BatchBuilder {
     const { meter, now } = this.#context;
     const measured = this.#steps++ % MEASURE_EVERY === 0;
     const began = measured ? now() : 0;
-    const decision = step(hosted.registered, key, actor, stimulus, { at, address: writes.nextAddress(typeOf(key)) });
+    const decision = step(hosted.registered, key, actor, stimulus, { at, address: writes.nextAddress(hosted.registered.type) });
     if (measured) meter.observe('step_seconds', (now() - began) / 1_000);
     switch (decision.kind) {
       case 'ignored':

@@ -79,7 +79,7 @@ export interface EmittedEvents {
 
 export class Client {
   readonly #ports: ClientPorts;
-  readonly #waiting = new Map<string, (outcome: Outcome) => void>();
+  readonly #waiting = new Map<string, (outcome: Outcome | undefined) => void>();
   /** Outcomes that came before their append was answered. */
   readonly #early = new Map<string, Outcome>();
   #appending = 0;
@@ -98,6 +98,7 @@ export class Client {
   /** Ends followed iterations; whoever waits gets StoppedError. */
   async stop(): Promise<void> {
     this.#stopped.abort();
+    for (const end of this.#waiting.values()) end(undefined);
     await this.#ports.hub.stop();
     await this.#ports.replies.close();
   }
@@ -216,14 +217,14 @@ export class Client {
   async #outcomeOf(key: string, timeoutMs: number): Promise<Outcome | undefined> {
     const early = this.#early.get(key);
     this.#early.delete(key);
-    if (early !== undefined) return early;
+    if (early !== undefined || this.#stopped.signal.aborted) return early;
     const heard = new AbortController();
     let outcome: Outcome | undefined;
     this.#waiting.set(key, (told) => {
       outcome = told;
       heard.abort();
     });
-    await this.#ports.clock.sleep(timeoutMs, AbortSignal.any([heard.signal, this.#stopped.signal]));
+    await this.#ports.clock.sleep(timeoutMs, heard.signal);
     this.#waiting.delete(key);
     return outcome;
   }

@@ -1,7 +1,9 @@
 /**
- * The fields of an entry in a partition's inbox stream. Names are one letter because an inbox holds millions.
+ * The fields of an entry in a partition's inbox stream.
  *
- * `a` actor, `e` event (JSON), `s` source, `d` dedupe id, `c` causation, `t` trace parent, `r` reply channel;
+ * The first pair is the actor's address and the event's JSON; what is not there is not needed: every string costs when
+ * an entry is read, and most entries have these two alone. The other pairs have one-letter names:
+ * `s` source (absent: library), `d` dedupe id, `c` causation, `t` trace parent, `r` reply channel;
  * a message between actors also has `f`, the partition it came from, and `n`, its number there.
  */
 import type { Envelope, EventSource } from './envelope.ts';
@@ -10,9 +12,12 @@ import { millisecondsOf, type ActorKey } from './ids.ts';
 /** Larger events are refused before they are stored: one event must fit well inside a batch. Bytes of JSON. */
 export const EVENT_BYTES_MAX = 1_048_576;
 
+const DEFAULT_SOURCE: EventSource = 'library';
+
 /** `event` is the envelope's event as JSON. */
 export function encodeInboxEntry(envelope: Envelope, event: string, numbered?: { readonly from: number; readonly number: number }): string[] {
-  const fields: string[] = ['a', envelope.actor, 'e', event, 's', envelope.source];
+  const fields: string[] = [envelope.actor, event];
+  if (envelope.source !== DEFAULT_SOURCE) fields.push('s', envelope.source);
   if (envelope.dedupeId !== undefined) fields.push('d', envelope.dedupeId);
   if (envelope.causation !== undefined) fields.push('c', envelope.causation);
   if (envelope.traceparent !== undefined) fields.push('t', envelope.traceparent);
@@ -21,65 +26,54 @@ export function encodeInboxEntry(envelope: Envelope, event: string, numbered?: {
   return fields;
 }
 
-/** An inbox entry as the engine reads it. */
-export interface InboxItem {
+/** An inbox entry as the engine reads it. What is missing is left empty and refused when the entry is applied. */
+export class InboxItem {
   readonly id: string;
   readonly ms: number;
   readonly key: ActorKey;
   /** JSON, not parsed yet. */
   readonly event: string;
-  readonly source: EventSource;
-  readonly causation?: string;
-  readonly traceparent?: string;
-  readonly replyTo?: string;
+  source: EventSource = DEFAULT_SOURCE;
+  causation: string | undefined = undefined;
+  traceparent: string | undefined = undefined;
+  replyTo: string | undefined = undefined;
   /** For a message of another partition: its partition and number there. */
-  readonly from?: number;
-  readonly number?: number;
+  from: number | undefined = undefined;
+  number: number | undefined = undefined;
+
+  constructor(id: string, key: string, event: string) {
+    this.id = id;
+    this.ms = millisecondsOf(id);
+    this.key = key as ActorKey;
+    this.event = event;
+  }
 }
 
-interface Draft {
-  key: string;
-  event: string;
-  source: string;
-  causation?: string;
-  traceparent?: string;
-  replyTo?: string;
-  from?: number;
-  number?: number;
-}
-
-/** The entry as the engine reads it; what is missing is left empty and refused when the entry is applied. */
 export function decodeInboxEntry(id: string, fields: readonly string[]): InboxItem {
-  const draft: Draft = { key: '', event: '', source: 'library' };
-  for (let index = 0; index + 1 < fields.length; index += 2) assign(draft, fields[index] as string, fields[index + 1] as string);
-  return { id, ms: millisecondsOf(id), ...(draft as Draft & { key: ActorKey; source: EventSource }) };
+  const item = new InboxItem(id, fields[0] ?? '', fields[1] ?? '');
+  for (let index = 2; index + 1 < fields.length; index += 2) assign(item, fields[index] as string, fields[index + 1] as string);
+  return item;
 }
 
-function assign(draft: Draft, field: string, value: string): void {
+function assign(item: InboxItem, field: string, value: string): void {
   switch (field) {
-    case 'a':
-      draft.key = value;
-      return;
-    case 'e':
-      draft.event = value;
-      return;
     case 's':
-      draft.source = value;
+      item.source = value as EventSource;
       return;
     case 'c':
-      draft.causation = value;
+      item.causation = value;
       return;
     case 't':
-      draft.traceparent = value;
+      item.traceparent = value;
       return;
     case 'r':
-      draft.replyTo = value;
+      item.replyTo = value;
       return;
     case 'f':
-      draft.from = Number(value);
+      item.from = Number(value);
       return;
     case 'n':
-      draft.number = Number(value);
+      item.number = Number(value);
       return;
     default:
       return;

@@ -10,11 +10,11 @@ export const DEAD_LETTERS_MAX = 10_000;
 
 export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   const own = keys.partition(request.partition);
-  const adds = groupBy(request.index.add, ([type, path]) => own.index(type, path));
-  const removes = groupBy(request.index.remove, ([type, path]) => own.index(type, path));
+  const adds = byIndex(request.index.add);
+  const removes = byIndex(request.index.remove);
   const names = [own.meta, own.inbox, own.records, own.documents, own.timers, own.liveness, own.outbox, own.invoking, own.dead];
   for (const { type } of request.feed) names.push(own.feed(type));
-  names.push(...adds.keys(), ...removes.keys());
+  for (const { type, path } of [...adds, ...removes]) names.push(own.index(type, path));
 
   const args: (string | number)[] = [
     request.owner,
@@ -27,8 +27,8 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
     request.outbox ?? '',
     DEAD_LETTERS_MAX,
     request.feed.length,
-    adds.size,
-    removes.size,
+    adds.length,
+    removes.length,
   ];
   pushMeta(args, request);
   pushPairs(args, request.records);
@@ -39,11 +39,11 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   pushAll(args, request.invoking.remove);
   pushAll(args, request.deadLetters);
   for (const { count, pack } of request.feed) args.push(count, pack);
-  for (const entries of adds.values()) {
+  for (const { entries } of adds) {
     args.push(entries.length * 2);
     for (const [, , key, enteredAt] of entries) args.push(enteredAt, key);
   }
-  for (const entries of removes.values()) {
+  for (const { entries } of removes) {
     args.push(entries.length);
     for (const [, , key] of entries) args.push(key);
   }
@@ -92,13 +92,27 @@ function pushAll(args: (string | number)[], values: readonly string[]): void {
   for (const value of values) args.push(value);
 }
 
-function groupBy<Entry>(entries: readonly Entry[], keyOf: (entry: Entry) => string): Map<string, Entry[]> {
-  const groups = new Map<string, Entry[]>();
+interface IndexGroup<Entry> {
+  readonly type: string;
+  readonly path: string;
+  readonly entries: Entry[];
+}
+
+/** Groups by the index that an entry belongs to, without making the index's name for each entry. */
+function byIndex<Entry extends readonly [type: string, path: string, ...rest: unknown[]]>(entries: readonly Entry[]): readonly IndexGroup<Entry>[] {
+  const groups: IndexGroup<Entry>[] = [];
+  const byPath = new Map<string, IndexGroup<Entry>[]>();
   for (const entry of entries) {
-    const key = keyOf(entry);
-    const group = groups.get(key);
-    if (group) group.push(entry);
-    else groups.set(key, [entry]);
+    const [type, path] = entry;
+    let samePath = byPath.get(path);
+    if (samePath === undefined) byPath.set(path, (samePath = []));
+    let group = samePath.find((one) => one.type === type);
+    if (group === undefined) {
+      group = { type, path, entries: [] };
+      samePath.push(group);
+      groups.push(group);
+    }
+    group.entries.push(entry);
   }
   return groups;
 }

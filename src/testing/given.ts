@@ -258,7 +258,7 @@ export class TestActor {
   #commit(decision: Extract<Decision, { kind: 'transition' }>, address: string): void {
     const { stimulus, from, to, commands, emitted, logs } = decision;
     const previous = this.#actor;
-    const record: ActorRecord = { ...decision.actor.record, head: address };
+    const { record } = decision.actor;
     const transition: Transition = {
       key: this.key,
       revision: record.revision,
@@ -275,7 +275,7 @@ export class TestActor {
     };
     this.#journal.push(transition);
     this.#addresses.push(address);
-    this.#actor = { ...decision.actor, record };
+    this.#actor = decision.actor;
     this.#checkFold(previous, transition, address);
   }
 

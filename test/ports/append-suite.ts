@@ -19,8 +19,8 @@ export function appendSuite(suite: SuiteContext): void {
       expect(time).toBeGreaterThanOrEqual(before);
       expect(inboxes).toEqual([
         [
-          [one, ['a', actor, 'e', '{"type":"first","n":1}', 's', 'library']],
-          [two, ['a', actor, 'e', '{"type":"go"}', 's', 'library', 'd', 'fields', 'c', '1:2-3:4', 't', '00-ab', 'r', 'me']],
+          [one, [actor, '{"type":"first","n":1}']],
+          [two, [actor, '{"type":"go"}', 'd', 'fields', 'c', '1:2-3:4', 't', '00-ab', 'r', 'me']],
         ],
       ]);
       const later = await suite.store.read({ inboxes: [{ partition, after: one }], sources: [], count: 1, sourceCount: 10 });
