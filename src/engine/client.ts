@@ -6,7 +6,7 @@
  */
 import { checkEvent, inspect, nextEvents, restore } from '../core/kernel.ts';
 import type { ActorStatus, EventSource, MachineEvent, Outcome } from '../protocol/envelope.ts';
-import { ActorNotFoundError, EventRejectedError, InvalidEventError, StoppedError, WaitTimeoutError } from '../protocol/errors.ts';
+import { ActorEndedError, ActorNotFoundError, EventRejectedError, InvalidEventError, StoppedError, WaitTimeoutError } from '../protocol/errors.ts';
 import { actorKey, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord, MachineEventJson } from '../protocol/record.ts';
@@ -99,7 +99,7 @@ export class Client {
   async stop(): Promise<void> {
     this.#stopped.abort();
     for (const end of this.#waiting.values()) end(undefined);
-    await this.#ports.hub.stop();
+    this.#ports.hub.stop();
     await this.#ports.replies.close();
   }
 
@@ -168,8 +168,8 @@ export class Client {
   }
 
   /**
-   * Resolves with the actor when the condition holds, now or after one of its next transitions. Throws WaitTimeoutError, and
-   * ActorNotFoundError when the wait ends and there is still no such actor; StoppedError when the client stops meanwhile.
+   * Resolves with the actor when the condition holds, now or after one of its next transitions. Throws ActorEndedError when it ended
+   * otherwise, WaitTimeoutError, ActorNotFoundError when the wait ends and there is still no such actor, StoppedError when the client stops.
    */
   async waitFor(type: string, id: string, condition: Condition, { timeoutMs = WAIT_MS }: { readonly timeoutMs?: number } = {}): Promise<ActorState> {
     const key = actorKey(type, id);
@@ -179,11 +179,11 @@ export class Client {
     const timer = this.#ports.clock.sleep(timeoutMs, late.signal).then(() => late.abort());
     try {
       let state = await this.get(type, id);
-      if (state !== undefined && holds(condition, state)) return state;
+      if (state !== undefined && awaited(condition, state)) return state;
       for await (const { transition } of transitions) {
         if (transition.key !== key) continue;
         state = await this.get(type, id);
-        if (state !== undefined && holds(condition, state)) return state;
+        if (state !== undefined && awaited(condition, state)) return state;
       }
       if (this.#stopped.signal.aborted) throw new StoppedError(`The wait for ${key} ended because the client was stopped.`);
       if (state === undefined) throw new ActorNotFoundError(key);
@@ -242,6 +242,13 @@ export class Client {
 /** Entry ids are unique in their partition only. */
 function waitKey({ partition, id }: AppendResult): string {
   return `${partition}:${id}`;
+}
+
+/** Throws {@link ActorEndedError} when it does not hold and never will: an actor that ended takes no more events. */
+function awaited(condition: Condition, state: ActorState): boolean {
+  if (holds(condition, state)) return true;
+  if (state.status !== 'active') throw new ActorEndedError(state.key, state.status, state.value);
+  return false;
 }
 
 function holds(condition: Condition, state: ActorState): boolean {

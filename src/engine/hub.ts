@@ -50,7 +50,7 @@ export class Hub {
   #windowStart: string | null = null;
   #tail = STREAM_START;
   #waiters: (() => void)[] = [];
-  #running: { readonly abort: AbortController; readonly ended: Promise<void> } | undefined;
+  #running: AbortController | undefined;
 
   constructor(reader: CursorReader, clock: Clock) {
     this.#reader = reader;
@@ -62,16 +62,17 @@ export class Hub {
     const range = await this.#reader.cursorRange();
     this.#tail = this.#windowStart = range?.last ?? STREAM_START;
     const abort = new AbortController();
-    this.#running = { abort, ended: this.#run(abort.signal) };
+    this.#running = abort;
+    void this.#run(abort.signal);
   }
 
-  async stop(): Promise<void> {
+  /** Ends every iteration. A read that still waits is not waited for: it ends with its connection, or by itself within BLOCK_MS. */
+  stop(): void {
     const running = this.#running;
     // Before the subscribers are woken: each looks at it, and ends its iteration.
     this.#running = undefined;
-    running?.abort.abort();
+    running?.abort();
     this.#wake();
-    await running?.ended;
   }
 
   /** The cursor at the present end. */

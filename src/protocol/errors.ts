@@ -58,6 +58,15 @@ export class ActorNotFoundError extends CastellanError {
   }
 }
 
+/** An actor that was waited for ended in another state than the one waited for. */
+export class ActorEndedError extends CastellanError {
+  readonly code = 'actor_ended';
+  readonly retryable = false;
+  constructor(key: string, status: string, value: unknown) {
+    super(`${key} ended (${status}) in ${JSON.stringify(value).slice(0, 200)}; what was waited for can no longer come.`);
+  }
+}
+
 /** An event that the actor type does not declare, or whose fields are wrong. */
 export class InvalidEventError extends CastellanError {
   readonly code = 'invalid_event';
