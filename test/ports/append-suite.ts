@@ -105,7 +105,7 @@ export function appendSuite(suite: SuiteContext): void {
         { envelope: envelope(actor, { source: 'actor:node/a' }), from: 3, number: 42 },
       ]);
       const { inboxes } = await suite.store.read({ inboxes: [{ partition: partitionOf(actor), after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
-      expect(inboxes[0]?.map(([, fields]) => fields.slice(6))).toEqual([
+      expect(inboxes[0]?.map(([, fields]) => fields.slice(4))).toEqual([
         ['f', '3', 'n', '41'],
         ['f', '3', 'n', '42'],
       ]);
