@@ -6,13 +6,21 @@
  */
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { agent } from './agent.ts';
+import { fleet } from './fleet.ts';
 import { heartbeats } from './heartbeats.ts';
 import { printTable, type Figure } from './figures.ts';
+import { latency } from './latency.ts';
+import { memory } from './memory.ts';
 import { transitions } from './transitions.ts';
 
 const BENCHES: { readonly [name: string]: { readonly title: string; readonly run: (runs: number) => Promise<readonly Figure[]> } } = {
   heartbeats: { title: 'Heartbeats of 760 bytes through the whole engine', run: heartbeats },
   transitions: { title: 'A job of three events, 64 partitions, one engine process', run: transitions },
+  latency: { title: 'Latency at 1,000 events a second', run: latency },
+  memory: { title: 'Redis memory of 10,000 nodes', run: memory },
+  agent: { title: 'The agent on its machine (one run of a minute)', run: agent },
+  fleet: { title: '100,000 simulated nodes, a beat each every 30 s (one run)', run: fleet },
 };
 
 const { values } = parseArgs({
