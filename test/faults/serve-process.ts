@@ -20,6 +20,9 @@ export const HEARTBEAT = { HEARTBEAT_INTERVAL_MS: String(INTERVAL_MS), HEARTBEAT
 /** A node process on a loaded machine. */
 const START_TIMEOUT_MS = 30_000;
 
+/** While its Redis is away it answers 503; its longest reconnect delay is 3 s. */
+const UNAVAILABLE_MS_MAX = 10_000;
+
 export interface ServeProcess {
   readonly pid: number;
   readonly url: string;
@@ -29,7 +32,7 @@ export interface ServeProcess {
   signal(signal: NodeJS.Signals): void;
   /** Sends the signal and resolves with the exit code when the process is gone; null when it died of the signal. */
   end(signal: NodeJS.Signals): Promise<number | null>;
-  /** GET with the administrator's token. Undefined for 404. */
+  /** GET with the administrator's token, again while it answers 503. Undefined for 404. */
   get<Answer>(path: string): Promise<Answer | undefined>;
   text(path: string): Promise<string>;
 }
@@ -66,7 +69,14 @@ export async function startServe(redisUrl: string, dataDir: string): Promise<Ser
   }
   const base = url;
   const token = (await readFile(join(dataDir, 'auth', 'admin-token'), 'utf8')).trim();
-  const ask = async (path: string): Promise<Response> => fetch(base + path, { headers: { authorization: `Bearer ${token}` } });
+  const ask = async (path: string): Promise<Response> => {
+    const patience = performance.now() + UNAVAILABLE_MS_MAX;
+    for (;;) {
+      const response = await fetch(base + path, { headers: { authorization: `Bearer ${token}` } });
+      if (response.status !== 503 || performance.now() > patience) return response;
+      await sleep(50);
+    }
+  };
   return {
     pid: child.pid as number,
     url: base,
