@@ -94,9 +94,7 @@ export function createOrderMachine(services: Services, settings: OrderSettings =
       emitted: {} as { readonly type: 'orderClosed'; readonly order: string; readonly how: 'shipped' | 'rejected' | 'expired' },
     },
     actors: {
-      assessRisk: fromPromise(({ input, signal }: { input: Parameters<Services['assessRisk']>[0]; signal: AbortSignal }) =>
-        services.assessRisk(input, signal),
-      ),
+      assessRisk: fromPromise(({ input, signal }: { input: Parameters<Services['assessRisk']>[0]; signal: AbortSignal }) => services.assessRisk(input, signal)),
       payment: createPaymentMachine(services),
     },
     delays: {

@@ -10,6 +10,7 @@ import { ActorEndedError, ActorNotFoundError, EventRejectedError, InvalidEventEr
 import { actorKey, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord, MachineEventJson } from '../protocol/record.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 import type { HostedTypes } from './actor-types.ts';
 import type { FollowedTransition, FollowOptions, Hub } from './hub.ts';
 import type { AppendResult, Clock, EngineStore } from './ports.ts';
@@ -153,7 +154,7 @@ export class Client {
     const stored = await this.#ports.reader.getActor(key);
     if (stored === undefined) return undefined;
     const { dues, document, record: json } = stored;
-    const record = JSON.parse(json) as ActorRecord;
+    const record = decodeRecord(json);
     const extras = { dues, record, ...(document === null ? {} : { document: JSON.parse(document) as Json }) };
     const actor = restore(registered, key, json);
     if ('parked' in actor) {
