@@ -29,6 +29,7 @@ export const LAYERS: { readonly [folder: string]: Layer } = {
   'src/http': { imports: ['src/protocol'], packages: ['*'] },
   'src/agent': { imports: ['src/protocol'], packages: ['*'] },
   'src/testing': { imports: ['src/protocol', 'src/core'], packages: ['xstate'] },
+  'src/library': { imports: ['src/protocol', 'src/core', 'src/engine', 'src/redis'], packages: ['node:crypto', 'node:os'], packageTypes: ['xstate'] },
   'src/cli': { imports: ['src', 'machines'], packages: ['*'] },
   'src/index.ts': { imports: ['src', 'machines'], packages: ['*'] },
   machines: { imports: ['src/protocol'], importsTypes: ['src/core/actor-type.ts'], packages: ['xstate', 'zod'] },

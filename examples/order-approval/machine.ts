@@ -18,8 +18,9 @@ export interface Services {
 }
 
 export interface OrderSettings {
-  /** How long a clerk, and then the manager, may think. */
-  readonly approvalMs: number;
+  /** How long a clerk may think before the manager is asked, and how long the manager before the order expires. */
+  readonly clerkMs: number;
+  readonly managerMs: number;
   /** Pause after the first failed risk check; each further one is twice as long. */
   readonly retryMs: number;
   readonly riskAttemptsMax: number;
@@ -27,7 +28,7 @@ export interface OrderSettings {
   readonly riskMax: number;
 }
 
-export const DEFAULT_ORDER_SETTINGS: OrderSettings = { approvalMs: 86_400_000, retryMs: 1_000, riskAttemptsMax: 5, riskMax: 0.8 };
+export const DEFAULT_ORDER_SETTINGS: OrderSettings = { clerkMs: 86_400_000, managerMs: 259_200_000, retryMs: 1_000, riskAttemptsMax: 5, riskMax: 0.8 };
 
 type PaymentContext = { readonly key: string; readonly totalCents: number; readonly authorisation: string; readonly receipt: string | null };
 
@@ -98,7 +99,8 @@ export function createOrderMachine(services: Services, settings: OrderSettings =
       payment: createPaymentMachine(services),
     },
     delays: {
-      approval: settings.approvalMs,
+      clerk: settings.clerkMs,
+      manager: settings.managerMs,
       retry: ({ context }) => settings.retryMs * 2 ** (context.riskAttempts - 1),
     },
     guards: {
@@ -146,10 +148,10 @@ export function createOrderMachine(services: Services, settings: OrderSettings =
           reject: 'rejected',
         },
         states: {
-          clerk: { after: { approval: 'manager' } },
+          clerk: { after: { clerk: 'manager' } },
           manager: {
             entry: { type: 'askManager', params: ({ context }) => ({ order: context.id, totalCents: context.totalCents }) },
-            after: { approval: '#order.expired' },
+            after: { manager: '#order.expired' },
           },
         },
       },

@@ -11,7 +11,7 @@ import { createCastellan, startEmbeddedRedis, type Castellan } from '../../src/i
 import { orderType, stockType } from './actor-types.ts';
 import { createOutside, createServices } from './services.ts';
 
-const SETTINGS = { approvalMs: 600, retryMs: 50, riskAttemptsMax: 5, riskMax: 0.8 };
+const SETTINGS = { clerkMs: 600, managerMs: 1_200, retryMs: 50, riskAttemptsMax: 5, riskMax: 0.8 };
 
 const began = performance.now();
 const say = (who: string, text: string): void => console.log(`${String(Math.round(performance.now() - began)).padStart(5)} ms  ${who.padEnd(12)} ${text}`);
@@ -74,9 +74,11 @@ async function findRedis(): Promise<{ readonly url: string; readonly stopRedis: 
   if (named) return { url: named, stopRedis: async () => {} };
   const dataDir = await mkdtemp(join(tmpdir(), 'order-approval-'));
   const embedded = await startEmbeddedRedis({ dataDir });
-  const stopRedis = async (): Promise<void> => {
-    await embedded.stop();
-    await rm(dataDir, { recursive: true });
+  return {
+    url: embedded.url,
+    async stopRedis() {
+      await embedded.stop();
+      await rm(dataDir, { recursive: true });
+    },
   };
-  return { url: embedded.url, stopRedis };
 }

@@ -48,6 +48,8 @@ export interface Effect<Params = Json> {
  */
 export type EffectExecutor<Params = Json> = (effect: Effect<Params>, signal: AbortSignal) => Promise<void>;
 
+// XState has no helper type for a machine's actions; the positions before and after must be spelled out to reach them.
+/* oxlint-disable eslint/no-unused-vars */
 /** The named actions of a machine and of the machines it invokes or spawns, each with its parameters. */
 type ActionsOf<Machine> =
   Machine extends StateMachine<
@@ -69,6 +71,7 @@ type ActionsOf<Machine> =
   >
     ? Action | (Actor extends { readonly logic: infer Logic } ? (Machine extends Logic ? never : ActionsOf<Logic>) : never)
     : never;
+/* oxlint-enable eslint/no-unused-vars */
 
 type ParamsOf<Params> = unknown extends Params ? Json : [Params] extends [undefined] ? null : Exclude<Params, undefined>;
 

@@ -15,7 +15,6 @@ import type { AppendResult } from '../engine/ports.ts';
 import type { EngineSettings } from '../engine/settings.ts';
 import { systemClock } from '../engine/system-clock.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
-import type { MachineEvent } from '../protocol/envelope.ts';
 import { StoppedError } from '../protocol/errors.ts';
 import type { StreamSource } from '../protocol/source.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
@@ -167,7 +166,7 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
    * open whether it was stored: send again with the same `dedupeId`.
    */
   async send<Name extends NameOf<Types>>(type: Name, id: string, event: EventOf<Named<Types, Name>>, options: SendOptions = {}): Promise<AppendResult> {
-    return await this.#client.send(type, id, event as MachineEvent, options);
+    return await this.#client.send(type, id, event, options);
   }
 
   /**
@@ -181,7 +180,7 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
     event: EventOf<Named<Types, Name>>,
     options: SendOptions & WaitOptions = {},
   ): Promise<Settled> {
-    return await this.#client.sendAndWait(type, id, event as MachineEvent, options);
+    return await this.#client.sendAndWait(type, id, event, options);
   }
 
   /** The actor as it is stored now; undefined when there is none. Throws InvalidIdError, UnknownActorTypeError. */

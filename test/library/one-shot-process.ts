@@ -14,7 +14,7 @@ const held = (): readonly string[] => process.getActiveResourcesInfo().filter((e
   await castellan.sendAndWait('counter', 'a', { type: 'ring' });
   void castellan.waitFor('counter', 'a', { state: 'ended' }).catch(() => undefined);
   void (async () => {
-    for await (const _ of await castellan.transitions(cursor)) continue;
+    for await (const { transition } of await castellan.transitions(cursor)) process.stderr.write(`${transition.key}\n`);
   })();
 }
 await new Promise((resolve) => setImmediate(resolve));
