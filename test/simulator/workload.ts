@@ -1,0 +1,172 @@
+/**
+ * Who makes the events of a run: senders that repeat until they are heard, and agents that beat into a stream.
+ *
+ * 1. A sender's events for one actor are accepted in their order: it sends the next when the last was answered.
+ * 2. An agent's longest silence, an outage included, stays within the deadline of its actor, unless it is to die.
+ */
+import type { EngineStore } from '../../src/engine/ports.ts';
+import type { MachineEvent } from '../../src/protocol/envelope.ts';
+import { actorKey, type ActorKey } from '../../src/protocol/ids.ts';
+import type { StreamSource } from '../../src/protocol/source.ts';
+import type { Faults } from './faults.ts';
+import { BEAT_MS } from './machines.ts';
+import type { MemoryRedis } from './memory-store.ts';
+import type { SimulatedProcess } from './process.ts';
+import type { Chance } from './random.ts';
+
+export const BEATS = 'beats:stream';
+
+/** What was asked of the system, for comparing with what it did. */
+export interface Expected {
+  /** By ledger or printer, then by sender: how many numbered events were accepted. */
+  readonly numbered: Map<ActorKey, Map<string, number>>;
+  /** Arms and cancels accepted, by alarm. */
+  readonly alarms: Map<ActorKey, { arms: number; cancels: number }>;
+  readonly fetches: Map<ActorKey, number>;
+  readonly agents: Map<ActorKey, { marks: number; readonly died: boolean; lastBeat: number }>;
+  /** Dead letters that must stand in the end, by reason of planting. */
+  poison: number;
+}
+
+export function nothingExpected(): Expected {
+  return { numbered: new Map(), alarms: new Map(), fetches: new Map(), agents: new Map(), poison: 0 };
+}
+
+const LEDGERS = 4;
+const COURIERS = 3;
+const PRINTERS = 3;
+const ALARMS = 4;
+const FETCHERS = 2;
+
+interface Sender {
+  readonly process: SimulatedProcess;
+  readonly store: EngineStore;
+  readonly chance: Chance;
+  readonly faults: () => Faults;
+  readonly expected: Expected;
+}
+
+/** Sends `events` events, one after the other; resolves when all were accepted. */
+export async function runSender(sender: Sender, events: number, meanPauseMs: number): Promise<void> {
+  const { process, chance } = sender;
+  const by = process.name;
+  const numbers = new Map<ActorKey, number>();
+  const next = (key: ActorKey): number => {
+    const n = (numbers.get(key) ?? 0) + 1;
+    numbers.set(key, n);
+    count(sender.expected.numbered, key, by);
+    return n;
+  };
+  for (let index = 0; index < events; index++) {
+    const [key, event] = chooseEvent(chance, sender.expected, by, next);
+    await sendReliably(sender, key, event, `${by}:${index}`);
+    // Bursts and pauses: some batches are full, some hold one event.
+    if (chance.is(0.4)) await process.wait(chance.between(0, 2.5 * meanPauseMs));
+  }
+}
+
+function chooseEvent(chance: Chance, expected: Expected, by: string, next: (key: ActorKey) => number): [ActorKey, MachineEvent] {
+  const draw = chance.next();
+  if (draw < 0.3) {
+    const key = actorKey('ledger', String(chance.between(1, LEDGERS)));
+    return [key, { type: 'add', by, n: next(key) }];
+  }
+  if (draw < 0.36) {
+    const key = actorKey('ledger', String(chance.between(1, LEDGERS)));
+    const kind = chance.between(1, 3);
+    if (kind === 1) return [key, { type: 'nothing' }];
+    expected.poison++;
+    return [key, kind === 2 ? { type: 'poison' } : { type: 'add', by, n: 'not a number' }];
+  }
+  if (draw < 0.56) {
+    const key = actorKey('courier', String(chance.between(1, COURIERS)));
+    const to = String(chance.between(1, LEDGERS));
+    count(expected.numbered, actorKey('ledger', to), key);
+    return [key, { type: 'go', to }];
+  }
+  if (draw < 0.72) {
+    const key = actorKey('printer', String(chance.between(1, PRINTERS)));
+    return [key, { type: 'print', by, n: next(key) }];
+  }
+  if (draw < 0.92) {
+    const key = actorKey('alarm', String(chance.between(1, ALARMS)));
+    const asked = entryOf(expected.alarms, key, () => ({ arms: 0, cancels: 0 }));
+    if (chance.is(0.35)) {
+      asked.cancels++;
+      return [key, { type: 'cancel' }];
+    }
+    asked.arms++;
+    return [key, { type: 'arm', delayMs: chance.pick([0, 1, 20, 100, 500, 2_000, 4_000]) }];
+  }
+  const key = actorKey('fetcher', String(chance.between(1, FETCHERS)));
+  expected.fetches.set(key, (expected.fetches.get(key) ?? 0) + 1);
+  return [key, { type: 'fetch' }];
+}
+
+async function sendReliably({ process, store, chance, faults }: Sender, actor: ActorKey, event: MachineEvent, dedupeId: string): Promise<void> {
+  for (;;) {
+    const [result] = await store.append([{ actor, event, source: 'library', dedupeId }]).catch((error: unknown) => [error as Error]);
+    if (!(result instanceof Error)) break;
+    await process.wait(chance.between(5, 100));
+  }
+  // The sender restarted and did not know that it had been answered.
+  if (chance.is(faults().resend)) await store.append([{ actor, event, source: 'library', dedupeId }]).catch(() => undefined);
+}
+
+interface Agent {
+  readonly process: SimulatedProcess;
+  readonly redis: MemoryRedis;
+  readonly isDown: () => boolean;
+  readonly chance: Chance;
+  readonly expected: Expected;
+  /** The run's end, virtual ms. */
+  readonly until: number;
+  readonly now: () => number;
+}
+
+/** Beats until the run ends, or until it dies. */
+export async function runAgent({ process, redis, isDown, chance, expected, until, now }: Agent, id: string, diesAt: number | undefined): Promise<void> {
+  const key = actorKey('watched', id);
+  const asked = { marks: 0, died: diesAt !== undefined, lastBeat: 0 };
+  expected.agents.set(key, asked);
+  const end = Math.min(until, diesAt ?? Infinity);
+  await process.wait(chance.between(0, BEAT_MS));
+  while (now() < end) {
+    if (isDown()) {
+      // Its longest reconnect delay is below its interval.
+      await process.wait(chance.between(BEAT_MS / 16, BEAT_MS / 2));
+      continue;
+    }
+    const event = chance.is(0.3) ? { type: 'mark', by: 'agent', n: ++asked.marks } : { type: 'beat' };
+    redis.addToSource(BEATS, ['id', id, 'p', JSON.stringify(event)]);
+    asked.lastBeat = now();
+    if (chance.is(0.02)) {
+      redis.addToSource(BEATS, ['id', id, 'p', 'not JSON']);
+      expected.poison++;
+    }
+    await process.wait(chance.between(BEAT_MS * 0.9, BEAT_MS * 1.1));
+  }
+}
+
+export const beats: StreamSource = {
+  stream: BEATS,
+  keyOf: (fields) => actorKey('watched', fields[1] ?? ''),
+  decode: (_id, fields) => {
+    try {
+      return { ok: true, event: JSON.parse(fields[3] ?? '') as MachineEvent };
+    } catch {
+      return { ok: false, code: 'not_json', reason: 'The beat is not JSON.', excerpt: fields[3] ?? '' };
+    }
+  },
+};
+
+function count(counts: Map<ActorKey, Map<string, number>>, key: ActorKey, by: string): void {
+  const ofKey = entryOf(counts, key, () => new Map<string, number>());
+  ofKey.set(by, (ofKey.get(by) ?? 0) + 1);
+}
+
+function entryOf<Key, Value>(map: Map<Key, Value>, key: Key, make: () => Value): Value {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
+}
