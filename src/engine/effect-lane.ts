@@ -3,7 +3,8 @@
  *
  * 1. Per actor one delivery runs at a time; the next starts when it is delivered or given up. (I5)
  * 2. When a delivery fails, it and all later ones of its actor become retries: they keep their order there.
- * 3. At most `laneRetriesMax` actors' heads have a next try scheduled; those beyond are parked and come up as heads conclude. (I8)
+ * 3. A try ends at `effectTimeoutMs` even if its executor does not: it is told by its signal, and is tried again. (I8)
+ * 4. At most `laneRetriesMax` actors' heads have a next try scheduled; those beyond are parked and come up as heads conclude. (I8)
  */
 import type { Delivery, Executor } from '../protocol/command.ts';
 import type { ActorKey } from '../protocol/ids.ts';
@@ -125,7 +126,8 @@ export class EffectLane {
     if (job.signal.aborted) return 'stopped';
     try {
       if (executor === undefined) throw new Error(`No executor is registered for ${name}.`);
-      await executor(job.delivery, AbortSignal.any([job.signal, AbortSignal.timeout(settings.effectTimeoutMs)]));
+      const signal = AbortSignal.any([job.signal, AbortSignal.timeout(settings.effectTimeoutMs)]);
+      await Promise.race([executor(job.delivery, signal), aborted(signal)]); // (3)
       meter.count('deliveries');
       return undefined;
     } catch (error) {
@@ -187,4 +189,12 @@ export class EffectLane {
     const actor = key === undefined ? undefined : this.#actors.get(key);
     if (key !== undefined && actor !== undefined) this.#makeReady(key, actor);
   }
+}
+
+async function aborted(signal: AbortSignal): Promise<never> {
+  return await new Promise((_, reject) => {
+    const end = (): void => reject(signal.reason as Error);
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  });
 }

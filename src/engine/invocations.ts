@@ -19,6 +19,8 @@ import { SETTLED, type SettledEvent } from './stimulus.ts';
 /** Characters of an error's message that are kept. */
 const ERROR_MESSAGE_MAX = 2_000;
 const FAILURE_PAUSE_MS = 100;
+/** A function that heeds its signal returns at once; one that does not is left behind after so long: its result would not count. */
+const STOP_WAIT_MS = 2_000;
 
 export interface InvocationPorts {
   readonly store: Pick<EngineStore, 'append'>;
@@ -75,10 +77,12 @@ export class Invocations {
     for (const run of [...this.#runs.values()]) if (run.partition === partition) this.#abort(run.token);
   }
 
-  /** Aborts all and waits until their functions have returned. */
+  /** Aborts all and waits until their functions have returned, those that heed their signal. */
   async stop(): Promise<void> {
     for (const token of [...this.#runs.keys()]) this.#abort(token);
-    await Promise.all(this.#ended);
+    const returned = new AbortController();
+    await Promise.race([Promise.all(this.#ended), this.#ports.clock.sleep(STOP_WAIT_MS, returned.signal)]);
+    returned.abort();
   }
 
   #abort(token: string): void {

@@ -162,11 +162,16 @@ export function hostActorType(type: ActorType, failed: EffectFailed): HostedType
 function hosted(executor: EffectExecutor, failed: EffectFailed): HostedType['executors'][string] {
   return async (delivery, signal) => {
     const effect = effectOf(delivery);
+    const timedOut = (): void => failed(effect, signal.reason);
+    signal.addEventListener('abort', timedOut, { once: true });
     try {
       await executor(effect, signal);
     } catch (error) {
-      failed(effect, error);
+      // An executor that heeds its signal fails because of it, which was told already.
+      if (!signal.aborted) failed(effect, error);
       throw error;
+    } finally {
+      signal.removeEventListener('abort', timedOut);
     }
   };
 }

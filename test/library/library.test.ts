@@ -3,9 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { fromPromise, setup } from 'xstate';
+import { z } from 'zod';
 import {
   ActorEndedError,
   ActorNotFoundError,
+  actorType,
   createCastellan,
   createClient,
   CursorGoneError,
@@ -248,6 +251,36 @@ describe('effects', () => {
     expect(tries[0]).toMatchObject({ actor: 'counter/a', type: 'counter', id: 'a', name: 'ring', params: { note: 'hello' }, revision: 1 });
     expect(new Set(tries.map(({ key }) => key)).size).toBe(1);
     expect(warnings.filter((warning) => warning.includes('busy'))).toHaveLength(2);
+  });
+});
+
+describe('a function of the user that never returns', () => {
+  const never = async (): Promise<never> => await new Promise(() => {});
+
+  it('as an effect is tried again at its timeout', async () => {
+    let tries = 0;
+    const castellan = createCastellan({
+      ...optionsOf({ ring: async () => (++tries === 1 ? await never() : undefined) }),
+      settings: { effectTimeoutMs: 50, retryDelayMs: 20 },
+    });
+    running.push(castellan);
+    await castellan.start();
+    await castellan.sendAndWait('counter', 'a', { type: 'ring' });
+    await until(() => tries === 2);
+    expect(warnings.some((warning) => warning.includes('timeout'))).toBe(true);
+  });
+
+  it('as an invocation does not hold up a stop', async () => {
+    let called = false;
+    const machine = setup({ actors: { never: fromPromise(async () => ((called = true), await never())) } }).createMachine({
+      invoke: { src: 'never', id: 'never' },
+    });
+    const events = { go: z.object({ type: z.literal('go') }) };
+    const castellan = createCastellan({ ...optionsOf({}), types: [actorType({ type: 'patient', version: '1', machine, events })] });
+    await castellan.start();
+    await castellan.send('patient', 'a', { type: 'go' });
+    await until(() => called);
+    await castellan.stop();
   });
 });
 
