@@ -28,6 +28,8 @@ export function nodeType(heartbeat: HeartbeatSettings = DEFAULT_HEARTBEAT, healt
       tags: Array.isArray(event['tags']) ? (event['tags'] as readonly string[]) : [],
     }),
     effects: ['publishNodeState'],
+    // What nearly every node is in, and the clockwork behind `connection`: nobody looks for nodes by it.
+    unindexed: ['watch', 'health.services.ok', 'health.gpu.normal', 'health.disk.ok'],
     liveness: {
       late: { deadlineMs: lateMs },
       degraded: { deadlineMs: degradedMs },

@@ -3,7 +3,7 @@
  *
  * Reads go to the store and wait for nobody; writes are appends. Any number of processes may do this beside one engine.
  */
-import { checkEvent, inspect, nextEvents, restore, step, type RegisteredType } from '../core/kernel.ts';
+import { checkEvent, inspect, isIndexed, nextEvents, restore, step, type RegisteredType } from '../core/kernel.ts';
 import type { Client, ActorState } from '../engine/client.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { HostedTypes } from '../engine/actor-types.ts';
@@ -29,6 +29,7 @@ import type { MachineEvent } from '../protocol/envelope.ts';
 import { actorKey, idOf, parseActorKey, partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord } from '../protocol/record.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 import { History } from './history.ts';
 import { Metrics } from './metrics.ts';
 import { Nodes } from './nodes.ts';
@@ -45,6 +46,8 @@ export interface ControlPlaneParts {
   readonly uptimeMs: () => number;
 }
 
+/** Pages read to fill one: a state that few are in, or an organisation that has few, is found over several calls. */
+const PAGES_MAX = 20;
 /** Under this address a dry run's transition would lie; it is never committed. */
 const NOWHERE = '0:0-0:0';
 
@@ -138,15 +141,19 @@ async function listActors(
   const separator = cursor?.indexOf('|') ?? -1;
   let at = separator < 0 ? 0 : Math.max(0, names.indexOf(cursor?.slice(0, separator) ?? ''));
   let rest = separator < 0 ? '' : (cursor?.slice(separator + 1) ?? '');
-  const enteredBefore = inStateLongerThanMs === undefined ? {} : { enteredBefore: (await time()) - inStateLongerThanMs };
+  const enteredBefore: { enteredBefore?: number } = inStateLongerThanMs === undefined ? {} : { enteredBefore: (await time()) - inStateLongerThanMs };
   const items: ActorSummary[] = [];
-  while (at < names.length && items.length < limit) {
+  for (let pages = 0; at < names.length && items.length < limit && pages < PAGES_MAX; pages++) {
     const name = names[at] as string;
-    const query = { type: name, limit: limit - items.length, ...(state === undefined ? {} : { statePath: state }), ...enteredBefore };
+    const indexed = state === undefined || isIndexed(types.require(name).registered, state);
+    const query = indexed
+      ? { type: name, limit: limit - items.length, ...(state === undefined ? {} : { statePath: state }), ...enteredBefore }
+      : { type: name, limit };
     const listed = await reader.listActors(rest === '' ? query : { ...query, cursor: rest });
     const views = await reader.getActors(listed.items.map(({ key }) => key));
     for (const view of views) {
       if (view === undefined) continue;
+      if (!indexed && !isIn(decodeRecord(view.record), state, enteredBefore.enteredBefore)) continue;
       const summary = summaryOf(types, view.key, view.record, organisations, state);
       if (orgId === undefined || summary.orgId === orgId) items.push(summary);
     }
@@ -156,8 +163,13 @@ async function listActors(
   return { items, next: at < names.length ? `${names[at]}|${rest}` : null };
 }
 
+function isIn({ entered }: ActorRecord, state: string, before = Infinity): boolean {
+  const at = entered[state];
+  return at !== undefined && at < before;
+}
+
 function summaryOf(types: HostedTypes, key: ActorKey, json: string, organisations: Organisations, state: string | undefined): ActorSummary {
-  const record = JSON.parse(json) as ActorRecord;
+  const record = decodeRecord(json);
   const restored = restore(types.require(typeOf(key)).registered, key, json);
   const tags = 'parked' in restored ? ['parked'] : inspect(types.require(typeOf(key)).registered, restored).tags;
   const { revision, status, snapshot } = record;

@@ -10,7 +10,7 @@ import { timestamp, transitionView, type HistoryPage, type PageQuery, type PastA
 import { CursorGoneError } from '../protocol/errors.ts';
 import { decodePack, parseAddress } from '../protocol/feed-pack.ts';
 import { idOf, typeOf, type ActorKey } from '../protocol/ids.ts';
-import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
+import type { ActorRecord, Transition } from '../protocol/record.ts';
 
 /** A transition and where it lies. */
 interface Found {
@@ -51,17 +51,16 @@ export class History {
     for await (const found of this.#walk(key, record.head)) {
       const { transition } = found;
       if (transition.revision > revision) continue;
-      const usable = transition.checkpoint;
-      if (usable !== undefined && (transition.revision % CHECKPOINT_EVERY === 0 || transition.revision === 1)) {
-        checkpoint = usable;
-        if (transitions.length === 0) transitions.push(found);
-        break;
-      }
       transitions.push(found);
+      checkpoint = transition.checkpoint ?? null;
+      if (checkpoint !== null || transition.revision === 1) break;
     }
-    if (checkpoint === null) return { kind: 'gone' };
-    const target = transitions[0] as Found;
-    const later = transitions.filter(({ transition }) => transition.revision > checkpoint.revision).toReversed();
+    const [target] = transitions;
+    const oldest = transitions[transitions.length - 1]?.transition.revision;
+    // Without a checkpoint the fold begins with the first event of all.
+    if (target === undefined || (checkpoint === null && oldest !== 1)) return { kind: 'gone' };
+    const base = checkpoint?.revision ?? 0;
+    const later = transitions.filter(({ transition }) => transition.revision > base).toReversed();
     const folded = fold(
       type,
       key,

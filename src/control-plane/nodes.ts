@@ -4,7 +4,7 @@ import type { ActorReader, StoredView } from '../engine/read-ports.ts';
 import { NODE_STATES, timestamp, type LiveTarget, type NodeQuery, type NodeState, type NodeView, type Page } from '../protocol/control-plane.ts';
 import { actorKey, idOf } from '../protocol/ids.ts';
 import type { Json, JsonObject } from '../protocol/json.ts';
-import type { ActorRecord } from '../protocol/record.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 
 /** Pages of the index read to fill one page of an organisation's nodes. */
 const PAGES_MAX = 20;
@@ -66,7 +66,7 @@ interface NodeContext {
 
 /** Undefined for an actor that has not been shown in any state yet. */
 function nodeView({ key, record: json, document }: StoredView): NodeView | undefined {
-  const record = JSON.parse(json) as ActorRecord;
+  const record = decodeRecord(json);
   const shown = Object.entries(record.entered).find(([path]) => isShown(path));
   if (shown === undefined) return undefined;
   const { org = null, name = idOf(key), tags = [] } = (record.snapshot as { context?: NodeContext }).context ?? {};

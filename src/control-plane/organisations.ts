@@ -2,6 +2,7 @@
 import type { ActorReader } from '../engine/read-ports.ts';
 import { idOf, typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { ActorRecord } from '../protocol/record.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 
 /** Remembered, so that following a busy fleet does not read each node again. */
 const REMEMBERED_MAX = 10_000;
@@ -34,7 +35,7 @@ export class Organisations {
     const known = this.#remembered.get(key);
     if (known !== undefined && known.looks++ < LOOKS_MAX) return known.org;
     const view = await this.#reader.getActor(key);
-    const org = view === undefined ? null : this.ofRecord(key, JSON.parse(view.record) as ActorRecord);
+    const org = view === undefined ? null : this.ofRecord(key, decodeRecord(view.record));
     if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
     this.#remembered.set(key, { org, looks: 0 });
     return org;

@@ -3,6 +3,7 @@ import type { ActorRecord, Transition } from '../protocol/record.ts';
 import type { ActorKey } from '../protocol/ids.ts';
 import type { LiveActor } from './decision.ts';
 import type { RegisteredType } from './registration.ts';
+import { encodeRecord } from '../protocol/stored-record.ts';
 import { restore } from './restore.ts';
 import { step } from './step.ts';
 
@@ -27,7 +28,7 @@ export function fold(
 ): FoldResult {
   let actor: LiveActor | null = null;
   if (checkpoint !== null) {
-    const restored = restore(type, key, JSON.stringify(checkpoint));
+    const restored = restore(type, key, encodeRecord(checkpoint));
     if ('parked' in restored) return { kind: 'impossible', reason: restored.parked };
     actor = restored;
   }

@@ -56,6 +56,12 @@ export function registerActorType(definition: ActorTypeDefinition): RegisteredTy
   };
 }
 
+/** Whether listings by this state path are served from the index; see {@link ActorTypeDefinition.unindexed}. */
+export function isIndexed({ definition }: RegisteredType, statePath: string): boolean {
+  const { unindexed } = definition;
+  return unindexed === undefined || !unindexed.some((path) => statePath === path || statePath.startsWith(`${path}.`));
+}
+
 /** `known` lets a machine be its own descendant. */
 function prepare(source: AnyStateMachine, definition: ActorTypeDefinition, known: Map<AnyStateMachine, PreparedMachine>): PreparedMachine {
   const existing = known.get(source);

@@ -8,6 +8,7 @@
 import type { AnyMachineSnapshot } from 'xstate';
 import type { ActorRecord } from '../protocol/record.ts';
 import { idOf, type ActorKey } from '../protocol/ids.ts';
+import { decodeRecord, encodeRecord } from '../protocol/stored-record.ts';
 import type { LiveActor } from './decision.ts';
 import { childrenOf, Self, type PersistedSnapshot } from './interpreter.ts';
 import { misfit } from './fit.ts';
@@ -22,7 +23,7 @@ export interface ParkedActor {
 /** Brings an actor back from its stored record. Never throws: a record that cannot come back is parked. */
 export function restore(type: RegisteredType, key: ActorKey, recordJson: string): LiveActor | ParkedActor {
   try {
-    return restoreRecord(type, key, JSON.parse(recordJson) as ActorRecord);
+    return restoreRecord(type, key, decodeRecord(recordJson));
   } catch (thrown) {
     return { parked: `The stored record cannot be restored: ${thrown instanceof Error ? thrown.message : String(thrown)}` };
   }
@@ -104,5 +105,5 @@ function restoreChildren(
 
 /** The record as it is stored. */
 export function serialize(actor: LiveActor): string {
-  return JSON.stringify(actor.record);
+  return encodeRecord(actor.record);
 }

@@ -6,7 +6,7 @@
  * 3. A transition's address is known before its commit, because the commit's id is. (I2)
  */
 import type { Decision, LiveActor } from '../core/decision.ts';
-import { serialize } from '../core/kernel.ts';
+import { isIndexed, serialize, type RegisteredType } from '../core/kernel.ts';
 import type { Delivery } from '../protocol/command.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import type { Cause, Outcome } from '../protocol/envelope.ts';
@@ -151,7 +151,7 @@ export class BatchWrites {
     const { key, record } = decision.actor;
     const { type } = hosted.registered;
     const { actor } = decision;
-    const checkpoint = record.revision === 1 || record.revision % CHECKPOINT_EVERY === 0;
+    const checkpoint = record.revision % CHECKPOINT_EVERY === 0;
     const transitions = this.#transitions.get(type);
     const transition: Transition = {
       key,
@@ -204,7 +204,7 @@ export class BatchWrites {
       const json = dirty.recordChanged ? serialize(dirty.actor) : undefined;
       if (json !== undefined) {
         records.push([key, json]);
-        if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered.type, key, dirty.before, record, index);
+        if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered, key, dirty.before, record, index);
         if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
       }
       this.#cacheSet(dirty.actor, json?.length);
@@ -258,17 +258,18 @@ function timerWrites(writes: ReadonlyMap<string, number | null>): CommitRequest[
 
 /** The set difference of active states before and after the batch; a state that was left and entered again has a new time. */
 function indexChanges(
-  type: string,
+  registered: RegisteredType,
   key: ActorKey,
   before: ActorRecord | null,
   after: ActorRecord,
   index: { readonly add: CommitRequest['index']['add'][number][]; readonly remove: CommitRequest['index']['remove'][number][] },
 ): void {
+  const { type } = registered;
   if (before === null) index.add.push([type, '', key, after.createdAt]);
-  for (const path in before?.entered) if (after.entered[path] === undefined) index.remove.push([type, path, key]);
+  for (const path in before?.entered) if (after.entered[path] === undefined && isIndexed(registered, path)) index.remove.push([type, path, key]);
   for (const path in after.entered) {
     const enteredAt = after.entered[path] as number;
-    if (before?.entered[path] !== enteredAt) index.add.push([type, path, key, enteredAt]);
+    if (before?.entered[path] !== enteredAt && isIndexed(registered, path)) index.add.push([type, path, key, enteredAt]);
   }
 }
 

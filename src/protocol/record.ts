@@ -83,7 +83,7 @@ export interface Transition {
   readonly logs: readonly Json[];
   /** Address of this actor's previous transition, or null for its first. */
   readonly previous: string | null;
-  /** The whole record after this transition: at revision 1 and at every {@link CHECKPOINT_EVERY}th. */
+  /** The whole record after this transition, at every {@link CHECKPOINT_EVERY}th. The first needs none: its event on nothing gives it. */
   readonly checkpoint?: ActorRecord;
 }
 

@@ -8,7 +8,7 @@ import { Command, type Redis } from 'ioredis';
 import type { StreamEntry } from '../engine/ports.ts';
 import type { ActorReader, CursorReader, PartitionReport, StoredView } from '../engine/read-ports.ts';
 import { PARTITION_COUNT, partitionOf, type ActorKey } from '../protocol/ids.ts';
-import type { ActorRecord } from '../protocol/record.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 import { BLOCK_MS_MAX } from './clients.ts';
 import { createDeadLetterReader } from './dead-letter-reader.ts';
 import { createFunctionLibrary, requireAll, runPipeline, type FunctionCall } from './function-library.ts';
@@ -131,7 +131,7 @@ export function createRedisReader({ client, blocking, keys }: ReaderConnections)
 }
 
 function timerKeysOf(record: string | null): string[] {
-  return record === null ? [] : Object.keys((JSON.parse(record) as ActorRecord).timers ?? {});
+  return record === null ? [] : Object.keys(decodeRecord(record).timers);
 }
 
 function fieldOf(entry: StreamEntry | undefined, field: string): string | undefined {
