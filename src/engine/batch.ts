@@ -3,7 +3,8 @@
  *
  * 1. Order: by time; at the same millisecond timers first, then the inbox, then the sources; timers of the same
  *    millisecond by actor, arm revision, index. Timers armed within the batch take part. (I2, I3)
- * 2. A step's time is `max(partition time, min(the entry's ms, watermark))`; a timer's is its due time. (I2)
+ * 2. A step's time is `max(partition time, min(the entry's ms, watermark))`; a timer's is its due time. An entry waits until
+ *    the watermark has reached it: its step time is lower than its ms only when its id is from the future. (I2, I6)
  * 3. A batch ends early rather than guess: at an actor that is not loaded, at an isolated entry, at a bound. (I7, I8)
  */
 import type { LiveActor } from '../core/decision.ts';
@@ -107,7 +108,7 @@ export class BatchBuilder {
       const liveAt = liveFiring <= Math.min(watermark, segment.to) ? liveFiring : Infinity;
       const at = Math.min(entryAt, clockAt, liveAt);
       // Beyond this segment the observed clock reads differently: move on before anything later happens.
-      if (at > segment.to && partition.observed.advance()) continue;
+      if (Math.min(at, watermark) > segment.to && partition.observed.advance()) continue;
       if (at === Infinity) return undefined;
       if (clockAt === at) return { kind: 'timer', at, member: clock?.member ?? '', liveness: false };
       if (liveAt === at) return { kind: 'timer', at, member: live?.member ?? '', liveness: true };
@@ -316,10 +317,10 @@ function restartsAfterReopening(partition: Partition, member: string, due: numbe
 function nextEntry(partition: Partition, watermark: number): Extract<Next, { kind: 'inbox' | 'source' }> | undefined {
   const inbox = partition.inboxPending.peek();
   let next: Extract<Next, { kind: 'inbox' | 'source' }> | undefined =
-    inbox === undefined ? undefined : { kind: 'inbox', at: Math.min(inbox.ms, watermark), item: inbox };
+    inbox === undefined || partition.isAhead(inbox.ms, watermark) ? undefined : { kind: 'inbox', at: Math.min(inbox.ms, watermark), item: inbox };
   for (const state of partition.sources.values()) {
     const item = state.pending.peek();
-    if (item === undefined) continue;
+    if (item === undefined || partition.isAhead(item.ms, watermark)) continue;
     const at = Math.min(item.ms, watermark);
     if (next === undefined || at < next.at) next = { kind: 'source', at, item, state };
   }

@@ -58,6 +58,8 @@ export class Partition {
   inboxWatermark = 0;
   /** The newest read of the inbox was full: there is more. */
   inboxBacklog = false;
+  /** By then, or before, all that is pending had been appended; what bears a later id does not know its time. */
+  #appendedBy = 0;
   readonly inboxPending = new PendingQueue<InboxItem>();
   readonly sources: ReadonlyMap<string, SourceState>;
   readonly observed: ObservedTime;
@@ -117,7 +119,10 @@ export class Partition {
       this.#wanted.push(item.key);
     }
     const last = entries[entries.length - 1];
-    if (last !== undefined) this.inboxRead = last[0];
+    if (last !== undefined) {
+      this.inboxRead = last[0];
+      this.#appendedBy = Math.max(this.#appendedBy, readAt - 1);
+    }
     this.inboxBacklog = entries.length >= count;
     const upTo = this.inboxBacklog && last !== undefined ? millisecondsOf(last[0]) : readAt - 1;
     // An id from the future (a raw XADD) must not lift the watermark beyond the clock.
@@ -133,11 +138,29 @@ export class Partition {
       state.pending.push(item);
       if (item.key !== undefined) this.#wanted.push(item.key);
     }
+    if (items.length > 0) this.#appendedBy = Math.max(this.#appendedBy, read.watermark);
     state.read = read.last;
     if (state.pending.length === 0) state.position = read.last;
     state.watermark = Math.max(state.watermark, read.watermark);
     if (read.lostBefore !== undefined && read.lostBefore > this.observed.watermark) this.observed.reopen(read.lostBefore);
     this.observed.observe(read.evidence);
+  }
+
+  /**
+   * True while a pending entry is from a time that the watermark has not reached. Were it applied at the watermark, its timers
+   * would be due too early: after a backlog of the inbox, beats of the last minutes would count as beats of its beginning. (I6)
+   */
+  isAhead(ms: number, watermark: number): boolean {
+    return ms > watermark && this.#appendedBy > watermark;
+  }
+
+  /** The next entry of the inbox or of a source waits for the watermark: the inbox must be read, even if it is empty. */
+  awaitsWatermark(): boolean {
+    for (const state of this.sources.values()) {
+      const item = state.pending.peek();
+      if (item !== undefined && this.isAhead(item.ms, this.watermark)) return true;
+    }
+    return false;
   }
 
   /** These actors are needed in memory. */

@@ -4,7 +4,8 @@
  * 1. The next read is sent, and the next batch's actors are asked for, before a round is stepped; the round's commits are in
  *    flight while the next is stepped: Redis and this process work at the same time. A partition has at most one commit in flight.
  * 2. Nothing leaves the process before its commit is answered; then it is owed, and {@link RoundsPorts.settle} pays it.
- * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits. (I1, I7)
+ * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits, also with the
+ *    batch that was built meanwhile: were that settled first, its commands would be delivered before the earlier ones. (I1, I5, I7)
  * 4. A commit that is refused costs the partition's memory: it is made anew from the store. (I4)
  */
 import type { ActorCache } from './actor-cache.ts';
@@ -56,6 +57,8 @@ export class Rounds {
   readonly #wakeup: Wakeup;
   readonly #rung = new Set<number>();
   readonly #loader: Loader;
+  /** Built while the commit before it was in flight, whose fate is not known yet: invariant 3. */
+  readonly #following = new Map<Partition, Batch>();
   /** The partition with which the next round begins: each gets its turn when a round is full. */
   #turn = 0;
   /** Redis's time minus our clock, at the newest read. */
@@ -167,7 +170,7 @@ export class Rounds {
 
   #wantsRead(partition: Partition, poll: boolean, soon: number): boolean {
     if (partition.blocked || partition.inboxPending.length >= (AHEAD_BATCHES - 1) * this.#ports.settings.inboxReadCount + 1) return false;
-    return poll || partition.inboxBacklog || this.#rung.has(partition.number) || partition.nextFiring() < soon;
+    return poll || partition.inboxBacklog || this.#rung.has(partition.number) || partition.nextFiring() < soon || partition.awaitsWatermark();
   }
 
   #hasRoom(owned: readonly Partition[], reader: SourceReader): boolean {
@@ -223,8 +226,11 @@ export class Rounds {
     return batches;
   }
 
-  async #commit(batches: readonly Batch[], signal: AbortSignal): Promise<void> {
+  async #commit(built: readonly Batch[], signal: AbortSignal): Promise<void> {
     const { clock, meter } = this.#ports;
+    const batches = built.filter(({ partition }) => !partition.blocked);
+    for (const batch of built) if (batch.partition.blocked) this.#following.set(batch.partition, batch);
+    if (batches.length === 0) return;
     const began = clock.now();
     const results = await this.#send(batches);
     meter.observe('commit_seconds', (clock.now() - began) / 1_000);
@@ -262,20 +268,28 @@ export class Rounds {
   }
 
   /** Invariant 3: until the partition's lease is lost or we stop. */
-  async #repeat(batch: Batch, signal: AbortSignal): Promise<void> {
+  async #repeat(unanswered: Batch, signal: AbortSignal): Promise<void> {
     const { clock, meter, partitions, settle } = this.#ports;
-    const { partition } = batch;
+    const { partition } = unanswered;
     partition.blocked = true;
-    for (let pauseMs = FAILURE_PAUSE_MS; !signal.aborted && partitions[partition.number] === partition; pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, pauseMs * 2)) {
+    let batch: Batch | undefined = unanswered;
+    for (let pauseMs = FAILURE_PAUSE_MS; batch !== undefined; pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, pauseMs * 2)) {
       meter.count('commits_failed');
       await clock.sleep(pauseMs * (0.5 + clock.random()), signal);
-      const [result] = await this.#send([batch]);
-      if (result === undefined || result instanceof Error) continue;
-      partition.blocked = false;
-      if (this.#conclude(batch, result)) settle([batch]);
-      this.#wakeup.wake();
-      return;
+      if (signal.aborted || partitions[partition.number] !== partition) break;
+      let [result] = await this.#send([batch]);
+      while (result !== undefined && !(result instanceof Error) && this.#conclude(batch, result)) {
+        settle([batch]);
+        batch = this.#following.get(partition);
+        this.#following.delete(partition);
+        if (batch === undefined) break;
+        [result] = await this.#send([batch]);
+      }
+      if (result !== undefined && !(result instanceof Error)) break;
     }
+    this.#following.delete(partition);
+    partition.blocked = false;
+    this.#wakeup.wake();
   }
 
   async #pauseAfterFailure(signal: AbortSignal): Promise<void> {

@@ -19,7 +19,7 @@ export function faultsOf(run: Run): readonly string[] {
     ...inOrderOfTime(run),
     ...journalsFold(run, actors),
     ...senders(run),
-    ...timers(run, actors),
+    ...timers(actors),
     ...commands(run, actors),
     ...fetches(run),
     ...liveness(run, actors),
@@ -142,7 +142,7 @@ function* senders(run: Run): Generator<string> {
 }
 
 /** An alarm rings when it is due, and not after it was cancelled or armed again. */
-function* timers(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]>): Generator<string> {
+function* timers(actors: ReadonlyMap<ActorKey, readonly Journalled[]>): Generator<string> {
   for (const [key, entries] of actors) {
     if (typeOf(key) !== 'alarm') continue;
     let due: number | undefined;
