@@ -42,6 +42,12 @@ interface Entry {
   remaining: number;
 }
 
+interface Acknowledgement {
+  readonly request: Parameters<EngineStore['acknowledge']>[0];
+  /** Entries that it drops from the account. */
+  readonly delivered: number;
+}
+
 /** What one partition still owes. */
 interface Account {
   readonly partition: number;
@@ -53,6 +59,10 @@ interface Account {
   readonly deadLetters: string[];
   /** Entries that count as delivered once the retry set that holds them is stored. */
   readonly moved: Entry[];
+  /** How many were made in this epoch. */
+  acknowledgements: number;
+  /** The newest acknowledgement, as long as its fate is unknown: it is repeated as it is, and the next one waits for it. */
+  unanswered: Acknowledgement | undefined;
   readonly stop: AbortController;
 }
 
@@ -87,6 +97,8 @@ export class Outbox {
       retriesRemoved: new Set(),
       deadLetters: [],
       moved: [],
+      acknowledgements: 0,
+      unanswered: undefined,
       stop: new AbortController(),
     };
     this.#accounts.set(partition, account);
@@ -221,34 +233,37 @@ export class Outbox {
   }
 
   async #acknowledgeOne(account: Account): Promise<boolean> {
-    const moved = account.moved.splice(0);
+    const { store, fenced } = this.#ports;
+    for (;;) {
+      const isRepeat = account.unanswered !== undefined;
+      const acknowledgement = (account.unanswered ??= this.#gather(account));
+      if (acknowledgement === undefined) return true;
+      try {
+        const ours = await store.acknowledge(acknowledgement.request);
+        if (!ours) fenced(account.partition);
+      } catch {
+        return false;
+      }
+      account.unanswered = undefined;
+      account.entries.splice(0, acknowledgement.delivered);
+      if (!isRepeat) return true;
+    }
+  }
+
+  /** What has changed since the last one; undefined when nothing has. */
+  #gather(account: Account): Acknowledgement | undefined {
+    const { partition, epoch, entries } = account;
+    for (const entry of account.moved.splice(0)) entry.remaining--;
     const retriesSet = [...account.retriesSet.values()];
     const retriesRemoved = [...account.retriesRemoved];
     const deadLetters = account.deadLetters.splice(0);
     account.retriesSet.clear();
     account.retriesRemoved.clear();
-    for (const entry of moved) entry.remaining--;
     let delivered = 0;
-    while (account.entries[delivered]?.remaining === 0) delivered++;
-    const through = account.entries[delivered - 1]?.commit ?? null;
-    if (through === null && retriesSet.length + retriesRemoved.length + deadLetters.length === 0) return true;
-    const { store, owner, fenced } = this.#ports;
-    const { partition, epoch } = account;
-    try {
-      const ours = await store.acknowledge({ partition, owner, epoch, through, retriesSet, retriesRemoved, deadLetters });
-      if (!ours) fenced(partition);
-      account.entries.splice(0, delivered);
-      return true;
-    } catch {
-      // Not known whether it was stored: say it all again. What changed meanwhile is newer and wins.
-      for (const entry of moved) entry.remaining++;
-      account.moved.unshift(...moved);
-      for (const retry of retriesSet) {
-        if (!account.retriesSet.has(retry.key) && !account.retriesRemoved.has(retry.key)) account.retriesSet.set(retry.key, retry);
-      }
-      for (const key of retriesRemoved) account.retriesRemoved.add(key);
-      account.deadLetters.unshift(...deadLetters);
-      return false;
-    }
+    while (entries[delivered]?.remaining === 0) delivered++;
+    const through = entries[delivered - 1]?.commit ?? null;
+    if (through === null && retriesSet.length + retriesRemoved.length + deadLetters.length === 0) return undefined;
+    const number = ++account.acknowledgements;
+    return { request: { partition, owner: this.#ports.owner, epoch, number, through, retriesSet, retriesRemoved, deadLetters }, delivered };
   }
 }

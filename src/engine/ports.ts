@@ -187,6 +187,8 @@ export interface EngineStore {
     readonly partition: number;
     readonly owner: string;
     readonly epoch: number;
+    /** Counts the epoch's acknowledgements from 1. One that was carried out, or comes after a later one, changes nothing. */
+    readonly number: number;
     readonly through: CommitId | null;
     readonly retriesSet: readonly RetryEntry[];
     readonly retriesRemoved: readonly string[];

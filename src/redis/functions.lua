@@ -198,7 +198,7 @@ local function acquire(keys, args)
   local remaining = (tonumber(stored[2] or '0') or 0) - now
   if stored[1] and stored[1] ~= args[1] and remaining > 0 then return {0, stored[1], remaining} end
   local epoch = string.format('%.0f', math.max((tonumber(stored[3] or '0') or 0) + 1, now))
-  redis.call('HSET', keys[1], 'owner', args[1], 'epoch', epoch, 'until', string.format('%.0f', now + tonumber(args[2])))
+  redis.call('HSET', keys[1], 'owner', args[1], 'epoch', epoch, 'acknowledged', '0', 'until', string.format('%.0f', now + tonumber(args[2])))
   return {1, epoch}
 end
 
@@ -224,21 +224,20 @@ end
 
 -- Drops delivered commands, keeps and forgets retries, stores dead letters.
 -- KEYS  meta outbox retries dead
--- ARGV  owner epoch firstKept|'' deadMax fingerprint, then sections, each headed by its number of values: retries (key value),
---       retries gone, dead letters. The fingerprint tells a repeat of a call with dead letters from a new one.
+-- ARGV  owner epoch number firstKept|'' deadMax, then sections, each headed by its number of values: retries (key value),
+--       retries gone, dead letters. The number counts the epoch's calls: a repeat, or a call that arrives after a later one,
+--       changes nothing.
 -- Returns 1 done, 0 fenced.
 local function acknowledge(keys, args)
   local stored = redis.call('HMGET', keys[1], 'owner', 'epoch', 'acknowledged')
   if stored[1] ~= args[1] or stored[2] ~= args[2] then return 0 end
-  if args[5] ~= '' then
-    if stored[3] == args[5] then return 1 end
-    redis.call('HSET', keys[1], 'acknowledged', args[5])
-  end
-  if args[3] ~= '' then redis.call('XTRIM', keys[2], 'MINID', '=', args[3]) end
+  if tonumber(args[3]) <= tonumber(stored[3] or '0') then return 1 end
+  redis.call('HSET', keys[1], 'acknowledged', args[3])
+  if args[4] ~= '' then redis.call('XTRIM', keys[2], 'MINID', '=', args[4]) end
   local at = spread('HSET', keys[3], args, 7, tonumber(args[6]))
   at = spread('HDEL', keys[3], args, at + 1, tonumber(args[at]))
   for letter = at + 1, at + tonumber(args[at]) do
-    redis.call('XADD', keys[4], 'MAXLEN', '~', args[4], '*', 'j', args[letter])
+    redis.call('XADD', keys[4], 'MAXLEN', '~', args[5], '*', 'j', args[letter])
   end
   return 1
 end

@@ -4,7 +4,6 @@
  * 1. Whatever must be atomic is one Function (functions.lua); this file only lays out arguments and reads answers.
  * 2. A method that rejects does so with RedisUnusableError and has perhaps taken effect; repeating it is safe (I1).
  */
-import { createHash } from 'node:crypto';
 import { Command, type Redis } from 'ioredis';
 import type { AcquireResult, AppendResult, CommitResult, EngineStore, NumberedEnvelope, PackAddress, ReadResult, StreamEntry } from '../engine/ports.ts';
 import { InvalidEventError, RedisUnusableError } from '../protocol/errors.ts';
@@ -162,15 +161,9 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       );
     },
 
-    async acknowledge({ partition, owner, epoch, through, retriesSet, retriesRemoved, deadLetters }) {
+    async acknowledge({ partition, owner, epoch, number, through, retriesSet, retriesRemoved, deadLetters }) {
       const own = keys.partition(partition);
-      const fingerprint =
-        deadLetters.length === 0
-          ? ''
-          : createHash('sha256')
-              .update(JSON.stringify([epoch, through, deadLetters]))
-              .digest('base64');
-      const args: (string | number)[] = [owner, epoch, through === null ? '' : following(through), DEAD_LETTERS_MAX, fingerprint];
+      const args: (string | number)[] = [owner, epoch, number, through === null ? '' : following(through), DEAD_LETTERS_MAX];
       args.push(retriesSet.length * 2, ...retriesSet.flatMap(({ key, value }) => [key, value]));
       args.push(retriesRemoved.length, ...retriesRemoved, deadLetters.length, ...deadLetters);
       const [reply] = await callAll('acknowledge', [{ name: 'acknowledge', keys: [own.meta, own.outbox, own.retries, own.dead], args }]);

@@ -15,7 +15,7 @@ export function outSuite(suite: SuiteContext): void {
       }
       return state;
     };
-    const NOTHING = { through: null, retriesSet: [], retriesRemoved: [], deadLetters: [] };
+    const NOTHING = { number: 1, through: null, retriesSet: [], retriesRemoved: [], deadLetters: [] };
 
     it('drops what was delivered and keeps retries', async () => {
       const partition = suite.freshPartition();
@@ -23,7 +23,7 @@ export function outSuite(suite: SuiteContext): void {
       const retry = { key: 'node/a#1-1-0', value: '{"attempts":1}' };
       const request = { ...NOTHING, partition, owner: 'engine-a', epoch, through: `${epoch}-2`, retriesSet: [retry, { key: 'x', value: '1' }] };
       expect(await suite.store.acknowledge(request)).toBe(true);
-      expect(await suite.store.acknowledge({ ...NOTHING, partition, owner: 'engine-a', epoch, retriesRemoved: ['x', 'unknown'] })).toBe(true);
+      expect(await suite.store.acknowledge({ ...NOTHING, number: 2, partition, owner: 'engine-a', epoch, retriesRemoved: ['x', 'unknown'] })).toBe(true);
       const next = await suite.own(partition);
       expect(next.outbox).toEqual([[`${epoch}-3`, '[3]']]);
       expect(next.retries).toEqual([retry]);
@@ -44,6 +44,19 @@ export function outSuite(suite: SuiteContext): void {
       expect(await suite.store.acknowledge(request)).toBe(true);
       expect(await suite.store.acknowledge(request)).toBe(true);
       expect(await suite.harness.deadLetters(partition)).toEqual(['{"code":"parked"}']);
+    });
+
+    it('does not take in a call that arrives after a later one', async () => {
+      const partition = suite.freshPartition();
+      const { epoch } = await withOutbox(partition, 1);
+      const call = { ...NOTHING, partition, owner: 'engine-a', epoch };
+      const retry = { key: 'node/a#1-1-0', value: '{"attempts":1}' };
+      expect(await suite.store.acknowledge({ ...call, number: 2, retriesRemoved: [retry.key] })).toBe(true);
+      expect(await suite.store.acknowledge({ ...call, number: 1, retriesSet: [retry] })).toBe(true);
+      const next = await suite.own(partition);
+      expect(next.retries).toEqual([]);
+      expect(await suite.store.acknowledge({ ...call, epoch: next.epoch, number: 1, retriesSet: [retry] })).toBe(true);
+      expect((await suite.own(partition)).retries).toEqual([retry]);
     });
   });
 

@@ -47,7 +47,7 @@ export class MemoryPartition {
   /** `<type>:<state path>` → actor → when it entered. */
   readonly indexes = new Map<string, Map<ActorKey, number>>();
   readonly #dedupe = new Map<string, string>();
-  #acknowledged = '';
+  #acknowledged = 0;
 
   feed(type: string): MemoryStream {
     let feed = this.feeds.get(type);
@@ -105,6 +105,7 @@ export class MemoryPartition {
     this.owner = owner;
     this.epoch = Math.max(this.epoch + 1, now);
     this.until = now + leaseMs;
+    this.#acknowledged = 0;
     return { kind: 'acquired', state: this.state() };
   }
 
@@ -122,11 +123,8 @@ export class MemoryPartition {
 
   acknowledge(request: Acknowledgement, now: number): boolean {
     if (!this.#owns(request.owner, request.epoch)) return false;
-    if (request.deadLetters.length > 0) {
-      const fingerprint = JSON.stringify([request.epoch, request.through, request.deadLetters]);
-      if (fingerprint === this.#acknowledged) return true;
-      this.#acknowledged = fingerprint;
-    }
+    if (request.number <= this.#acknowledged) return true;
+    this.#acknowledged = request.number;
     if (request.through !== null) this.outbox.trim(request.through, 'through');
     for (const { key, value } of request.retriesSet) this.retries.set(key, value);
     for (const key of request.retriesRemoved) this.retries.delete(key);

@@ -119,19 +119,18 @@ interface Agent {
   readonly isDown: () => boolean;
   readonly chance: Chance;
   readonly expected: Expected;
-  /** The run's end, virtual ms. */
-  readonly until: number;
+  /** The run has come to its end. */
+  readonly isOver: () => boolean;
   readonly now: () => number;
 }
 
 /** Beats until the run ends, or until it dies. */
-export async function runAgent({ process, redis, isDown, chance, expected, until, now }: Agent, id: string, diesAt: number | undefined): Promise<void> {
+export async function runAgent({ process, redis, isDown, chance, expected, isOver, now }: Agent, id: string, diesAt: number | undefined): Promise<void> {
   const key = actorKey('watched', id);
   const asked = { marks: 0, died: diesAt !== undefined, lastBeat: 0 };
   expected.agents.set(key, asked);
-  const end = Math.min(until, diesAt ?? Infinity);
   await process.wait(chance.between(0, BEAT_MS));
-  while (now() < end) {
+  while (!isOver() && now() < (diesAt ?? Infinity)) {
     if (isDown()) {
       // Its longest reconnect delay is below its interval.
       await process.wait(chance.between(BEAT_MS / 16, BEAT_MS / 2));

@@ -28,6 +28,8 @@ const TROUBLE_MS = [8_000, 40_000] as const;
 /** After so long without a fault everything must have come to rest. */
 const REST_MS_MAX = 60_000;
 const LEASE_MS = 1_500;
+/** After so long the last beats have been read. */
+const LAST_BEATS_MS = 1_000;
 /** Events of one run are split among so many senders. */
 const SENDERS = 3;
 
@@ -87,6 +89,7 @@ class World implements Surroundings {
   readonly #epochs = new Map<number, number>();
   readonly #committedKeys = new Set<string>();
   #calm = false;
+  #over = false;
   #downUntil = 0;
   #born = 0;
 
@@ -136,13 +139,15 @@ class World implements Surroundings {
     const end = troubleEnd + GONE_MS + OBSERVATION_GAP_MS + 3_000;
     for (let slot = 0; slot < this.#drawn.engines; slot++) this.#startEngine(slot, chance.between(0, 200));
     const sending = this.#startSenders(troubleEnd);
-    this.#startAgents(troubleEnd, end);
+    this.#startAgents(troubleEnd);
     this.#trouble();
     await scheduler.run(troubleEnd, () => false);
     this.#calm = true;
     this.note('calm');
     await scheduler.run(end, () => false);
     await scheduler.run(troubleEnd + REST_MS_MAX, () => sending.left === 0 && this.#rests());
+    this.#over = true;
+    await scheduler.run(scheduler.now + LAST_BEATS_MS, () => false);
     if (sending.left > 0) this.found.push('A sender did not come to its end.');
     if (!this.#rests()) this.found.push(`No rest: ${this.#unrest().join('; ')}`);
     else await this.#stop();
@@ -224,13 +229,13 @@ class World implements Surroundings {
     return sending;
   }
 
-  #startAgents(troubleEnd: number, end: number): void {
+  #startAgents(troubleEnd: number): void {
     const chance = this.#chance;
     const agents = chance.between(0, 5);
     for (let index = 1; index <= agents; index++) {
       const process = new SimulatedProcess(`agent-${index}`, this, chance.fork(), false);
       const diesAt = chance.is(0.3) ? chance.between(this.scheduler.now, troubleEnd) : undefined;
-      const agent = { process, redis: this.redis, chance: chance.fork(), expected: this.expected, now: () => this.scheduler.now, until: end };
+      const agent = { process, redis: this.redis, chance: chance.fork(), expected: this.expected, now: () => this.scheduler.now, isOver: () => this.#over };
       void runAgent({ ...agent, isDown: () => this.isDown() }, `n${index}`, diesAt);
     }
   }
