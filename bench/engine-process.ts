@@ -8,7 +8,7 @@ import { setup } from 'xstate';
 import { fleetType } from '../machines/fleet/definition.ts';
 import { nodeType } from '../machines/node/definition.ts';
 import { DEFAULT_HEARTBEAT } from '../machines/node/settings.ts';
-import { nodeStatusMessage, nodeStatusSource } from '../src/contracts/citadel.ts';
+import { nodeStatusPublication, nodeStatusSource } from '../src/contracts/citadel.ts';
 import { registerActorType } from '../src/core/kernel.ts';
 import type { HostedType } from '../src/engine/actor-types.ts';
 import { Engine } from '../src/engine/engine.ts';
@@ -70,7 +70,7 @@ function fleetTypes(): readonly HostedType[] {
     {
       registered: registerActorType(nodeType(heartbeat)),
       executors: { publishNodeState: none },
-      publishDocument: (key, document) => nodeStatusMessage(key, document, 'default'),
+      publishDocument: (key, document) => nodeStatusPublication(key, document, 'default'),
     },
     { registered: registerActorType(fleetType(heartbeat)), executors: { publishFleetIncident: none } },
   ];

@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { fleetType } from '../../machines/fleet/definition.ts';
 import { nodeType } from '../../machines/node/definition.ts';
-import { fleetIncidentMessage, nodeStateMessage, nodeStatusMessage, nodeStatusSource, type ChannelMessage } from '../contracts/citadel.ts';
+import { fleetIncidentMessage, nodeStateMessage, nodeStatusPublication, nodeStatusSource, type ChannelMessage } from '../contracts/citadel.ts';
 import { createControlPlane } from '../control-plane/control-plane.ts';
 import { registerActorType } from '../core/kernel.ts';
 import type { HostedType } from '../engine/actor-types.ts';
@@ -115,7 +115,7 @@ function fleetTypes(redis: RedisConnections, heartbeat: ReturnType<typeof heartb
     {
       registered: registerActorType(nodeType(heartbeat)),
       executors: { publishNodeState: publishing(nodeStateMessage) },
-      publishDocument: (key, document, record) => nodeStatusMessage(key, document, orgOf(record)),
+      publishDocument: (key, document, record) => nodeStatusPublication(key, document, orgOf(record)),
     },
     { registered: registerActorType(fleetType(heartbeat)), executors: { publishFleetIncident: publishing(fleetIncidentMessage) } },
   ];

@@ -20,7 +20,7 @@ import { idOf, type ActorKey } from '../protocol/ids.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
 import { excerptOf } from './citadel-excerpt.ts';
 import { readPayload } from './citadel-payload.ts';
-import { nodeDocument, statusTextOf } from './node-document.ts';
+import { boundsOfStatus, nodeDocument } from './node-document.ts';
 
 /** `__proto__` fits the pattern of ids, but is no name to be used as a key anywhere. */
 const FORBIDDEN_ID = '__proto__';
@@ -92,9 +92,13 @@ const STATUS_FIELDS: ReadonlyMap<string, 'nodeId' | 'payload' | 'orgId'> = new M
   ['org_id', 'orgId'],
 ]);
 
-/** An accepted status for an organisation's dashboards: the status as the node sent it, without secrets. Best effort, newest wins. */
-export function nodeStatusMessage(key: ActorKey, document: string, orgId: string): ChannelMessage {
-  return [`node:status:org:${orgId}:${idOf(key)}`, statusTextOf(document)];
+/** An accepted status for an organisation's dashboards: the status as the node sent it, without secrets: a part of the document. Best effort, newest wins. */
+export function nodeStatusPublication(
+  key: ActorKey,
+  document: string,
+  orgId: string,
+): { readonly channel: string; readonly skip: number; readonly drop: number } {
+  return { channel: `node:status:org:${orgId}:${idOf(key)}`, ...boundsOfStatus(document) };
 }
 
 /**

@@ -14,9 +14,9 @@ export function nodeDocument(entryId: string, payload: string): string {
   return `{"at":${millisecondsOf(entryId)}${STATUS_FIELD}${payload}}`;
 }
 
-/** The status as it came, wrapped or flat: JSON text. */
-export function statusTextOf(document: string): string {
-  return document.slice(document.indexOf(STATUS_FIELD) + STATUS_FIELD.length, -1);
+/** Bytes of the document around the status: `{"at":…,"status":` before it, `}` behind it. All of them ASCII. */
+export function boundsOfStatus(document: string): { readonly skip: number; readonly drop: number } {
+  return { skip: document.indexOf(STATUS_FIELD) + STATUS_FIELD.length, drop: 1 };
 }
 
 /** The newest status in the documented shape (the inner object, snake_case), with unknown fields kept. */

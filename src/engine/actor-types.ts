@@ -11,8 +11,15 @@ export interface HostedType {
   readonly registered: RegisteredType;
   /** By effect name: one for each of the definition's `effects`. */
   readonly executors: { readonly [effect: string]: Executor };
-  /** Where a changed document is published after its commit, best effort, newest wins. Undefined: nowhere. */
-  readonly publishDocument?: (key: ActorKey, document: string, record: ActorRecord) => readonly [channel: string, message: string] | undefined;
+  /**
+   * Where a changed document is told with its commit, best effort, newest wins: the channel, and how many bytes are left
+   * out at the document's beginning and end. Undefined: nowhere.
+   */
+  readonly publishDocument?: (
+    key: ActorKey,
+    document: string,
+    record: ActorRecord,
+  ) => { readonly channel: string; readonly skip: number; readonly drop: number } | undefined;
   readonly retention?: { readonly maxBytes: number; readonly maxAgeMs: number };
 }
 

@@ -15,7 +15,7 @@ import { partitionOf, type ActorKey } from '../protocol/ids.ts';
 import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
 import type { HostedType } from './actor-types.ts';
 import type { Partition } from './partition.ts';
-import type { CommitId, CommitRequest, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
+import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
 
 type Changed = Exclude<Decision, { kind: 'ignored' } | { kind: 'rejected' }>;
 
@@ -28,7 +28,6 @@ export interface Owed {
   readonly outbox: readonly OutboxItem[];
   readonly packs: readonly PackAddress[];
   readonly replies: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[];
-  readonly published: readonly (readonly [channel: string, message: string])[];
   /** Actors whose invocations may have started or ended: their records before and after. */
   readonly invoking: readonly { readonly key: ActorKey; readonly before: ActorRecord | null; readonly after: ActorRecord }[];
 }
@@ -198,7 +197,7 @@ export class BatchWrites {
     const index = { add: [] as CommitRequest['index']['add'][number][], remove: [] as CommitRequest['index']['remove'][number][] };
     const invoking = { add: [] as ActorKey[], remove: [] as ActorKey[] };
     const owedInvoking: Owed['invoking'][number][] = [];
-    const published: (readonly [string, string])[] = [];
+    const publications: DocumentPublication[] = [];
     for (const [key, dirty] of this.#dirty) {
       const { record } = dirty.actor;
       const json = dirty.recordChanged ? serialize(dirty.actor) : undefined;
@@ -210,8 +209,8 @@ export class BatchWrites {
       this.#cacheSet(dirty.actor, json?.length);
       if (dirty.document === undefined) continue;
       documents.push([key, dirty.document]);
-      const message = dirty.hosted.publishDocument?.(key, dirty.document, record);
-      if (message !== undefined) published.push(message);
+      const publication = dirty.hosted.publishDocument?.(key, dirty.document, record);
+      if (publication !== undefined) publications.push({ ...publication, document: documents.length - 1 });
     }
     const feed: FeedPack[] = [];
     const packs: PackAddress[] = [];
@@ -233,6 +232,7 @@ export class BatchWrites {
       sent: Object.fromEntries(this.#sent),
       records,
       documents,
+      publications,
       timers: timerWrites(this.#timers),
       liveness: timerWrites(this.#liveness),
       index,
@@ -241,7 +241,7 @@ export class BatchWrites {
       ...(this.#outbox.length === 0 ? {} : { outbox: JSON.stringify(this.#outbox) }),
       deadLetters: this.#deadLetters,
     };
-    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, published, invoking: owedInvoking };
+    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking };
     return { partition, request, owed, changed: [...this.#dirty.values()].map((dirty) => dirty.actor), size: this.size };
   }
 }

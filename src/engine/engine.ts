@@ -227,10 +227,8 @@ export class Engine {
     }
     const { store } = this.#options;
     const replies = batches.flatMap((batch) => batch.owed.replies);
-    const published = batches.flatMap((batch) => batch.owed.published);
-    // Best effort, both: a sender that hears nothing asks again, a newer document comes.
+    // Best effort: a sender that hears nothing asks again.
     if (replies.length > 0) store.reply(replies).catch(() => undefined);
-    if (published.length > 0) store.publish(published).catch(() => undefined);
   }
 
   async #trim(signal: AbortSignal): Promise<void> {

@@ -100,6 +100,8 @@ export interface CommitRequest {
   /** JSON of records and documents. */
   readonly records: readonly (readonly [key: ActorKey, json: string])[];
   readonly documents: readonly (readonly [key: ActorKey, json: string])[];
+  /** What of the documents is told on pub/sub channels when the commit is written: best effort, nobody may listen. */
+  readonly publications: readonly DocumentPublication[];
   readonly timers: TimerWrites;
   readonly liveness: TimerWrites;
   readonly index: {
@@ -112,6 +114,16 @@ export interface CommitRequest {
   readonly outbox?: string;
   /** JSON of each dead letter without its id. */
   readonly deadLetters: readonly string[];
+}
+
+/** A part of a document, as a message. The text is in the commit anyway, so only its bounds are sent. */
+export interface DocumentPublication {
+  readonly channel: string;
+  /** Which of the commit's documents. */
+  readonly document: number;
+  /** Bytes left out at its beginning and at its end. */
+  readonly skip: number;
+  readonly drop: number;
 }
 
 export interface TimerWrites {
@@ -129,11 +141,10 @@ export type CommitResult =
   /** The timer rule: an unread inbox entry is older than a fired timer. Nothing was written. */
   | { readonly kind: 'overtaken'; readonly entry: string };
 
-/** What is stored of one actor; both null when it does not exist. Due times come with the partition. */
+/** What is stored of one actor; null when it does not exist. Due times come with the partition. */
 export interface StoredActor {
   readonly key: ActorKey;
   readonly record: string | null;
-  readonly document: string | null;
 }
 
 export type AcquireResult =

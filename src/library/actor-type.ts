@@ -93,8 +93,8 @@ interface Common {
   readonly liveness?: { readonly [delay: string]: { readonly deadlineMs: number } };
   /** How much of this type's history is kept. Default: `settings.retention`. */
   readonly retention?: Retention;
-  /** Where a document set by the built-in action `setDocument` (JSON text) is published after its commit: best effort, newest wins. */
-  readonly publishDocument?: (key: ActorKey, document: string, record: ActorRecord) => readonly [channel: string, message: string] | undefined;
+  /** The pub/sub channel on which a document set by the built-in action `setDocument` (JSON text) is published with its commit: best effort, newest wins. */
+  readonly publishDocument?: (key: ActorKey, document: string, record: ActorRecord) => string | undefined;
 }
 
 /** What {@link actorType} takes. */
@@ -155,7 +155,15 @@ export function hostActorType(type: ActorType, failed: EffectFailed): HostedType
     registered: registerActorType({ ...type, effects }),
     executors: Object.fromEntries(Object.entries(executors).map(([name, executor]) => [name, hosted(executor as EffectExecutor, failed)])),
     ...(retention === undefined ? {} : { retention }),
-    ...(publishDocument === undefined ? {} : { publishDocument }),
+    ...(publishDocument === undefined ? {} : { publishDocument: publication(publishDocument) }),
+  };
+}
+
+/** All of the document, on the channel that the user names. */
+function publication(channelOf: NonNullable<ActorType['publishDocument']>): NonNullable<HostedType['publishDocument']> {
+  return (key, document, record) => {
+    const channel = channelOf(key, document, record);
+    return channel === undefined ? undefined : { channel, skip: 0, drop: 0 };
   };
 }
 

@@ -32,6 +32,7 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   ];
   pushMeta(args, request);
   pushPairs(args, request.records);
+  const documentsAt = args.length;
   pushPairs(args, request.documents);
   pushTimers(args, request.timers);
   pushTimers(args, request.liveness);
@@ -47,6 +48,9 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
     args.push(entries.length);
     for (const [, , key] of entries) args.push(key);
   }
+  args.push(request.publications.length);
+  // The function's arguments count from 1, and a section is headed by its length.
+  for (const { channel, document, skip, drop } of request.publications) args.push(channel, documentsAt + 3 + 2 * document, skip, drop);
   return { name: 'commit', keys: names, args };
 }
 

@@ -43,12 +43,31 @@ local function owns(meta, owner, epoch)
   return stored[1] == owner and stored[2] == epoch
 end
 
+-- Tells parts of documents, to those channels alone that someone listens to.
+local function publish_documents(args, from, count)
+  if count == 0 then return end
+  local anyone = redis.call('PUBSUB', 'NUMPAT') > 0
+  local listeners
+  if not anyone then
+    local channels = {}
+    for index = 1, count do channels[index] = args[from + (index - 1) * 4] end
+    listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
+  end
+  for index = 1, count do
+    if anyone or listeners[index * 2] > 0 then
+      local at = from + (index - 1) * 4
+      redis.call('PUBLISH', args[at], string.sub(args[tonumber(args[at + 1])], tonumber(args[at + 2]) + 1, -1 - tonumber(args[at + 3])))
+    end
+  end
+end
+
 -- Stores one batch of a partition.
 -- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…
 -- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes, then sections, each headed by
 --       its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
 --       liveness gone, invoking, no longer invoking, dead letters; for each feed: count pack; for each index to add to:
---       number (score member)…; for each index to remove from: number member…
+--       number (score member)…; for each index to remove from: number member…; then the number of publications and for each:
+--       channel, place of the document in ARGV, bytes left out at its beginning, at its end.
 -- Returns {1, time} written, {2, time} written by an earlier call, {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
   local meta, inbox = keys[1], keys[2]
@@ -106,6 +125,7 @@ local function commit(keys, args)
   for index = 1, removes do
     at = spread('ZREM', keys[9 + feeds + adds + index], args, at + 1, tonumber(args[at]))
   end
+  publish_documents(args, at + 1, tonumber(args[at]))
   if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
   return {1, now_ms()}
 end

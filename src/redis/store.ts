@@ -78,17 +78,13 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
 
     async load(requests) {
       const asked = requests.filter(({ keys: actors }) => actors.length > 0);
-      const commands = asked.flatMap(({ partition, keys: actors }) => {
-        const own = keys.partition(partition);
-        return [command('hmget', own.records, ...actors), command('hmget', own.documents, ...actors)];
-      });
+      const commands = asked.map(({ partition, keys: actors }) => command('hmget', keys.partition(partition).records, ...actors));
       const replies = throwFirst('load', await run('load', commands)) as (string | null)[][];
       let next = 0;
       return requests.map(({ keys: actors }) => {
         if (actors.length === 0) return [];
         const records = replies[next++];
-        const documents = replies[next++];
-        return actors.map((key, index) => ({ key, record: records?.[index] ?? null, document: documents?.[index] ?? null }));
+        return actors.map((key, index) => ({ key, record: records?.[index] ?? null }));
       });
     },
 

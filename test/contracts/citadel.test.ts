@@ -1,7 +1,7 @@
 /** Status entries as good agents write them, in every accepted form, and what comes out. */
 import { describe, expect, it } from 'vitest';
 import { simulatedStatus, statusEntryFields } from '../../bench/simulated-status.ts';
-import { fleetIncidentMessage, nodeStateMessage, nodeStatusMessage, nodeStatusSource } from '../../src/contracts/citadel.ts';
+import { fleetIncidentMessage, nodeStateMessage, nodeStatusPublication, nodeStatusSource } from '../../src/contracts/citadel.ts';
 import { readNodeDocument } from '../../src/contracts/node-document.ts';
 import { nodeEvents } from '../../machines/node/events.ts';
 import { nodeStatus, statusMessage } from '../../src/agent/status.ts';
@@ -166,7 +166,7 @@ describe('a device code', () => {
     ['spelled with escapes', entry(JSON.stringify(wrapped(STATUS, { deviceCode: SECRET })).replace('deviceCode', String.raw`dev\u0069ceC\u006fde`))],
   ])('%s is in neither event nor document nor message', (_where, fields) => {
     const { event, document } = decoded(fields);
-    expect(JSON.stringify(event) + document + nodeStatusMessage('node/gpu-1', document, 'acme')[1]).not.toContain(SECRET);
+    expect(JSON.stringify(event) + document + published(document)[1]).not.toContain(SECRET);
     expect(readNodeDocument(document).status).toMatchObject({ system: STATUS.system });
   });
 
@@ -188,6 +188,12 @@ describe('a device code', () => {
   });
 });
 
+/** Channel and message of a document. */
+function published(document: string): readonly [channel: string, message: string] {
+  const { channel, skip, drop } = nodeStatusPublication('node/gpu-1', document, 'acme');
+  return [channel, Buffer.from(document).subarray(skip, -drop).toString()];
+}
+
 describe('what is published', () => {
   const delivery = {
     key: 'node/gpu-1#1-2-0',
@@ -200,7 +206,7 @@ describe('what is published', () => {
 
   it('is each status as it came, for the organisation', () => {
     const payload = JSON.stringify(wrapped(STATUS));
-    expect(nodeStatusMessage('node/gpu-1', decoded(entry(payload)).document, 'acme')).toEqual(['node:status:org:acme:gpu-1', payload]);
+    expect(published(decoded(entry(payload)).document)).toEqual(['node:status:org:acme:gpu-1', payload]);
   });
 
   it('is each change of state, with its time, its reason and the key that drops a repeat', () => {

@@ -6,6 +6,28 @@ import type { SuiteContext } from './suite-context.ts';
 
 export function commitSuite(suite: SuiteContext): void {
   describe('commits', () => {
+    it('tells the named parts of documents to those who listen, once', async () => {
+      const partition = suite.freshPartition();
+      const state = await suite.own(partition);
+      const full = fullCommit(partition, state, 1);
+      const request: CommitRequest = {
+        ...full,
+        documents: [
+          ['node/a', '{"at":1,"status":{"a":"ü"}}'],
+          ['node/b', '{"at":2,"status":{"b":1}}'],
+        ],
+        publications: [
+          { channel: 'suite:a', document: 0, skip: 17, drop: 1 },
+          { channel: 'suite:b', document: 1, skip: 17, drop: 1 },
+        ],
+      };
+      const heard = await suite.harness.hear('suite:a', 1, async () => {
+        await suite.commitOne(request);
+        await suite.commitOne(request);
+      });
+      expect(heard).toEqual(['{"a":"ü"}']);
+    });
+
     it('stores every part, and gives it all to the next owner', async () => {
       const partition = suite.freshPartition();
       const state = await suite.own(partition);
@@ -31,9 +53,9 @@ export function commitSuite(suite: SuiteContext): void {
       });
       const [actors] = await suite.store.load([{ partition, keys: ['node/a', 'node/b', 'node/none'] }]);
       expect(actors).toEqual([
-        { key: 'node/a', record: '{"revision":1}', document: '"doc"' },
-        { key: 'node/b', record: '{"revision":2}', document: null },
-        { key: 'node/none', record: null, document: null },
+        { key: 'node/a', record: '{"revision":1}' },
+        { key: 'node/b', record: '{"revision":2}' },
+        { key: 'node/none', record: null },
       ]);
       expect(await suite.harness.feed(partition, 'node')).toEqual([[request.id, '["n1"]']]);
       expect(await suite.harness.feed(partition, 'fleet')).toEqual([[request.id, '["f1"]']]);
@@ -95,7 +117,7 @@ export function commitSuite(suite: SuiteContext): void {
       const forked: CommitRequest = { ...fullCommit(partition, state, 3), previous: first.id };
       expect(await suite.commitOne(forked)).toEqual({ kind: 'diverged', stored: `${state.epoch}-2` });
       expect(await suite.harness.feed(partition, 'node')).toEqual([]);
-      expect(await suite.store.load([{ partition, keys: ['node/a'] }])).toEqual([[{ key: 'node/a', record: null, document: null }]]);
+      expect(await suite.store.load([{ partition, keys: ['node/a'] }])).toEqual([[{ key: 'node/a', record: null }]]);
     });
 
     it('refuses another owner and another epoch, and writes nothing', async () => {

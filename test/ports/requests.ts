@@ -37,6 +37,7 @@ export function emptyCommit(partition: number, state: PartitionState, number: nu
     sent: {},
     records: [],
     documents: [],
+    publications: [],
     timers: { set: [], remove: [] },
     liveness: { set: [], remove: [] },
     index: { add: [], remove: [] },
@@ -59,6 +60,7 @@ export function fullCommit(partition: number, state: PartitionState, number: num
       ['node/b', '{"revision":2}'],
     ],
     documents: [['node/a', '"doc"']],
+    publications: [],
     timers: {
       set: [
         ['node/a |later', 20],

@@ -84,6 +84,17 @@ export class MemoryRedis {
   commit(request: CommitRequest): CommitResult {
     const result = this.partition(request.partition).commit(request, this.now());
     this.#options.record?.({ kind: 'commit', request, result });
+    if (result.kind === 'committed' && !result.repeated) {
+      for (const { channel, document, skip, drop } of request.publications) {
+        const [, json] = request.documents[document] ?? ['', ''];
+        this.published.push([
+          channel,
+          Buffer.from(json)
+            .subarray(skip, Buffer.byteLength(json) - drop)
+            .toString(),
+        ]);
+      }
+    }
     return result;
   }
 
@@ -151,8 +162,8 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
     load: (requests) =>
       gated('load', requests, () =>
         requests.map(({ partition, keys }) => {
-          const { records, documents } = redis.partition(partition);
-          return keys.map((key) => ({ key, record: records.get(key) ?? null, document: documents.get(key) ?? null }));
+          const { records } = redis.partition(partition);
+          return keys.map((key) => ({ key, record: records.get(key) ?? null }));
         }),
       ),
 
