@@ -102,8 +102,9 @@ export class Outbox {
       stop: new AbortController(),
     };
     this.#accounts.set(partition, account);
-    for (const retry of retries) {
-      const state = JSON.parse(retry.value) as RetryState;
+    // The store keeps them in no order; each actor's must come in theirs. (I5)
+    const states = retries.map((retry) => JSON.parse(retry.value) as RetryState).sort((left, right) => inOrder(left.delivery, right.delivery));
+    for (const state of states) {
       this.#depth++;
       this.#lane(state.delivery).resume(state, account.stop.signal, (event) => this.#concluded(account, undefined, event));
     }
@@ -266,4 +267,10 @@ export class Outbox {
     const number = ++account.acknowledgements;
     return { request: { partition, owner: this.#ports.owner, epoch, number, through, retriesSet, retriesRemoved, deadLetters }, delivered };
   }
+}
+
+/** Orders deliveries of one actor as they were decided: by revision, then by their index there, which ends the key. */
+function inOrder(left: Delivery, right: Delivery): number {
+  const indexOf = ({ key }: Delivery): number => Number(key.slice(key.lastIndexOf('-') + 1));
+  return left.revision - right.revision || indexOf(left) - indexOf(right);
 }

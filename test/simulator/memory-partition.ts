@@ -157,7 +157,8 @@ export class MemoryPartition {
       timers: byDue(this.timers),
       liveness: byDue(this.liveness),
       outbox: this.outbox.after(STREAM_START).map(([id, fields]) => [id, fields[1] as string]),
-      retries: [...this.retries].map(([key, value]) => ({ key, value })),
+      // A hash has no order that a reader may count on.
+      retries: [...this.retries].reverse().map(([key, value]) => ({ key, value })),
       invoking: [...this.invoking],
     };
   }
