@@ -151,10 +151,14 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
         const fields = encodeInboxEntry(envelope, event, { from, number });
         return { position, partition: partitionOf(envelope.actor), dedupeId: '', fields, bytes: Buffer.byteLength(event) };
       });
-      await callAll(
-        'append messages',
-        batchesOf(entries).map(({ partition, entries: batch }) => appendCall(partition, batch)),
-      );
+      // A later batch of a partition must not be taken when an earlier one was refused: the receiver would hold those
+      // of the earlier one, when they are repeated, for messages that it has applied.
+      for (const wave of wavesOf(batchesOf(entries))) {
+        await callAll(
+          'append messages',
+          wave.map(({ partition, entries: batch }) => appendCall(partition, batch)),
+        );
+      }
     },
 
     async acknowledge({ partition, owner, epoch, number, through, retriesSet, retriesRemoved, deadLetters }) {
@@ -237,6 +241,18 @@ function batchesOf(entries: readonly AppendEntry[]): { readonly partition: numbe
     batch.bytes += entry.bytes;
   }
   return batches;
+}
+
+/** The first batch of every partition, then the second of those that have one, … */
+function wavesOf<Batch extends { readonly partition: number }>(batches: readonly Batch[]): readonly (readonly Batch[])[] {
+  const waves: Batch[][] = [];
+  const next = new Map<number, number>();
+  for (const batch of batches) {
+    const number = next.get(batch.partition) ?? 0;
+    next.set(batch.partition, number + 1);
+    (waves[number] ??= []).push(batch);
+  }
+  return waves;
 }
 
 function appendResult(partition: number, reply: string): AppendResult {
