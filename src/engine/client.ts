@@ -6,7 +6,15 @@
  */
 import { checkEvent, inspect, nextEvents, restore } from '../core/kernel.ts';
 import type { ActorStatus, EventSource, MachineEvent, Outcome } from '../protocol/envelope.ts';
-import { ActorEndedError, ActorNotFoundError, EventRejectedError, InvalidEventError, StoppedError, WaitTimeoutError } from '../protocol/errors.ts';
+import {
+  ActorEndedError,
+  ActorNotFoundError,
+  CastellanError,
+  EventRejectedError,
+  InvalidEventError,
+  StoppedError,
+  WaitTimeoutError,
+} from '../protocol/errors.ts';
 import { actorKey, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord, MachineEventJson } from '../protocol/record.ts';
@@ -64,6 +72,8 @@ export interface ActorState {
 export type Condition = { readonly state: string } | { readonly tag: string } | { readonly when: (state: ActorState) => boolean };
 
 const WAIT_MS = 10_000;
+/** Between two tries of a read that failed within a wait. */
+const LOOK_AGAIN_MS = 100;
 /** Outcomes that come before the append is answered are few; the rest of them nobody waits for any more. */
 const EARLY_MAX = 10_000;
 
@@ -179,11 +189,11 @@ export class Client {
     const transitions = await this.#ports.hub.follow('new', { types: [type], signal: AbortSignal.any([late.signal, this.#stopped.signal]) });
     const timer = this.#ports.clock.sleep(timeoutMs, late.signal).then(() => late.abort());
     try {
-      let state = await this.get(type, id);
+      let state = await this.#look(type, id, late.signal);
       if (state !== undefined && awaited(condition, state)) return state;
       for await (const { transition } of transitions) {
         if (transition.key !== key) continue;
-        state = await this.get(type, id);
+        state = await this.#look(type, id, late.signal);
         if (state !== undefined && awaited(condition, state)) return state;
       }
       if (this.#stopped.signal.aborted) throw new StoppedError(`The wait for ${key} ended because the client was stopped.`);
@@ -192,6 +202,18 @@ export class Client {
     } finally {
       late.abort();
       await timer;
+    }
+  }
+
+  /** As get, but a Redis that is away for a moment does not end the wait. */
+  async #look(type: string, id: string, late: AbortSignal): Promise<ActorState | undefined> {
+    for (;;) {
+      try {
+        return await this.get(type, id);
+      } catch (error) {
+        if ((error instanceof CastellanError && !error.retryable) || late.aborted || this.#stopped.signal.aborted) throw error;
+        await this.#ports.clock.sleep(LOOK_AGAIN_MS, late);
+      }
     }
   }
 
