@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Environment } from './settings.ts';
 
+/** An agent makes little garbage: a small young generation saves about 7 MB of its 100 MB, and no time. */
+const NODE_FLAGS = ['--max-semi-space-size=1'];
 /** First delay before a dead agent is started again; doubles with each death that follows soon. */
 const RESTART_MS_FIRST = 1_000;
 const RESTART_MS_LAST = 30_000;
@@ -24,6 +26,8 @@ export interface AgentProcessOptions {
   readonly statusPort: number;
   /** Of the agent; must name its Redis. */
   readonly environment: Environment;
+  /** Folder for compiled code: from a checkout, Node then keeps no TypeScript compiler in memory after the first start. */
+  readonly cacheDir: string;
   readonly log: Logger;
 }
 
@@ -63,9 +67,9 @@ export class AgentProcess {
   }
 
   #spawn(deaths: number): void {
-    const { nodeId, statusPort, environment, log } = this.#options;
-    const args = [mainModule(), 'work', '--mode=redis', `--node-id=${nodeId}`, `--status-port=${statusPort}`];
-    const child = spawn(process.execPath, args, { env: { ...environment }, stdio: ['ignore', 2, 2, 'ipc'] });
+    const { nodeId, statusPort, environment, cacheDir, log } = this.#options;
+    const args = [...NODE_FLAGS, mainModule(), 'work', '--mode=redis', `--node-id=${nodeId}`, `--status-port=${statusPort}`];
+    const child = spawn(process.execPath, args, { env: { ...environment, NODE_COMPILE_CACHE: cacheDir }, stdio: ['ignore', 2, 2, 'ipc'] });
     this.#state = { kind: 'running', child, since: performance.now(), deaths };
     const { promise, resolve } = Promise.withResolvers<string>();
     child.once('error', (error) => resolve(error.message));

@@ -7,6 +7,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { nodeIdFrom } from '../agent/identity.ts';
 import { readListenAddress } from '../http/settings.ts';
@@ -51,7 +52,13 @@ async function start(environment: Environment, startControlPlane: StartControlPl
     running.push(() => controlPlane.stop());
 
     const statusPort = (await portTrouble('127.0.0.1', AGENT_STATUS_PORT)) === undefined ? AGENT_STATUS_PORT : 0;
-    const agent = new AgentProcess({ nodeId, statusPort, environment: { ...environment, ...redis.environment, LOG_LEVEL: log.level }, log });
+    const agent = new AgentProcess({
+      nodeId,
+      statusPort,
+      environment: { ...environment, ...redis.environment, LOG_LEVEL: log.level },
+      cacheDir: join(dataDir, 'compile-cache'),
+      log,
+    });
     agent.start();
     running.push(() => agent.stop());
 

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -39,7 +40,13 @@ describe('the agent as a child process', () => {
   });
 
   it('reports, is started again when it dies, and is gone after stop', async () => {
-    agent = new AgentProcess({ nodeId: 'child', statusPort: 0, environment: environment(), log: pino({ level: 'silent' }) });
+    agent = new AgentProcess({
+      nodeId: 'child',
+      statusPort: 0,
+      environment: environment(),
+      cacheDir: join(tmpdir(), 'castellan-test-cache'),
+      log: pino({ level: 'silent' }),
+    });
     agent.start();
     await vi.waitUntil(async () => (await beats('child')) > 0, PATIENCE);
 
