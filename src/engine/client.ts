@@ -10,12 +10,13 @@ import {
   ActorEndedError,
   ActorNotFoundError,
   CastellanError,
+  CursorGoneError,
   EventRejectedError,
   InvalidEventError,
   StoppedError,
   WaitTimeoutError,
 } from '../protocol/errors.ts';
-import { actorKey, type ActorKey } from '../protocol/ids.ts';
+import { actorKey, idOf, typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
 import type { ActorRecord, MachineEventJson } from '../protocol/record.ts';
 import { decodeRecord } from '../protocol/stored-record.ts';
@@ -185,18 +186,13 @@ export class Client {
   async waitFor(type: string, id: string, condition: Condition, { timeoutMs = WAIT_MS }: { readonly timeoutMs?: number } = {}): Promise<ActorState> {
     const key = actorKey(type, id);
     const late = new AbortController();
-    // Followed from before the first look, so that nothing is missed between.
-    const transitions = await this.#ports.hub.follow('new', { types: [type], signal: AbortSignal.any([late.signal, this.#stopped.signal]) });
     const timer = this.#ports.clock.sleep(timeoutMs, late.signal).then(() => late.abort());
+    let state: ActorState | undefined;
     try {
-      let state = await this.#look(type, id, late.signal);
-      if (state !== undefined && awaited(condition, state)) return state;
-      for await (const { transition } of transitions) {
-        if (transition.key !== key) continue;
-        state = await this.#look(type, id, late.signal);
+      for await (state of this.#looks(key, AbortSignal.any([late.signal, this.#stopped.signal]))) {
         if (state !== undefined && awaited(condition, state)) return state;
       }
-      if (this.#stopped.signal.aborted) throw new StoppedError(`The wait for ${key} ended because the client was stopped.`);
+      if (this.#stopped.signal.aborted) throw stoppedWait(key);
       if (state === undefined) throw new ActorNotFoundError(key);
       throw new WaitTimeoutError(`${key} is ${JSON.stringify(state.value)} after ${timeoutMs} ms; what was waited for did not come.`);
     } finally {
@@ -205,14 +201,29 @@ export class Client {
     }
   }
 
+  /** The actor as it stands, and again after each of its transitions, until the signal aborts. */
+  async *#looks(key: ActorKey, signal: AbortSignal): AsyncGenerator<ActorState | undefined> {
+    while (!signal.aborted) {
+      // Followed from before the first look, so that nothing is missed between.
+      const transitions = await this.#ports.hub.follow('new', { types: [typeOf(key)], signal });
+      yield await this.#look(key, signal);
+      try {
+        for await (const { transition } of transitions) if (transition.key === key) yield await this.#look(key, signal);
+      } catch (error) {
+        if (!(error instanceof CursorGoneError)) throw error; // fell behind what is kept: look anew
+      }
+    }
+  }
+
   /** As get, but a Redis that is away for a moment does not end the wait. */
-  async #look(type: string, id: string, late: AbortSignal): Promise<ActorState | undefined> {
+  async #look(key: ActorKey, signal: AbortSignal): Promise<ActorState | undefined> {
     for (;;) {
       try {
-        return await this.get(type, id);
+        return await this.get(typeOf(key), idOf(key));
       } catch (error) {
-        if ((error instanceof CastellanError && !error.retryable) || late.aborted || this.#stopped.signal.aborted) throw error;
-        await this.#ports.clock.sleep(LOOK_AGAIN_MS, late);
+        if (this.#stopped.signal.aborted) throw stoppedWait(key);
+        if ((error instanceof CastellanError && !error.retryable) || signal.aborted) throw error;
+        await this.#ports.clock.sleep(LOOK_AGAIN_MS, signal);
       }
     }
   }
@@ -265,6 +276,10 @@ export class Client {
 /** Entry ids are unique in their partition only. */
 function waitKey({ partition, id }: AppendResult): string {
   return `${partition}:${id}`;
+}
+
+function stoppedWait(key: ActorKey): StoppedError {
+  return new StoppedError(`The wait for ${key} ended because the client was stopped.`);
 }
 
 /** Throws {@link ActorEndedError} when it does not hold and never will: an actor that ended takes no more events. */

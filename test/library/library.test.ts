@@ -215,6 +215,26 @@ describe('following', () => {
     expect(await stopped).toBe(0);
   });
 
+  it('says that a reader fell behind what is kept, instead of passing over it', async () => {
+    const prefix = randomUUID();
+    const castellan = createCastellan({ ...optionsOf({ prefix }), settings: { trimEveryMs: 20, retention: { maxBytes: 1, maxAgeMs: 1 } } });
+    running.push(castellan);
+    await castellan.start();
+    const { cursor } = castellan;
+    for (let times = 0; times < 5; times++) await castellan.sendAndWait('counter', 'a', { type: 'add', by: 1 });
+    // Another process, which holds nothing of it in memory.
+    const client = createClient(optionsOf({ prefix }));
+    running.push(client);
+    await client.start();
+    const first = async (): Promise<unknown> => {
+      for await (const { transition } of await client.transitions(cursor)) return transition.revision;
+      return undefined;
+    };
+    let found = await first().catch((error: unknown) => error);
+    while (found === 1) found = await first().catch((error: unknown) => error);
+    expect(found).toBeInstanceOf(CursorGoneError);
+  });
+
   it('hears what machines emit, the events of one transition together', async () => {
     const castellan = await started();
     const { cursor } = castellan;
