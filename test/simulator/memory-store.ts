@@ -20,7 +20,10 @@ export type Gate = (name: keyof EngineStore, phase: 'before' | 'after', detail?:
 export type Recorded =
   | { readonly kind: 'lease'; readonly partition: number; readonly owner: string | null; readonly epoch: number }
   | { readonly kind: 'appended'; readonly partition: number; readonly id: string; readonly fields: readonly string[] }
-  | { readonly kind: 'commit'; readonly request: CommitRequest; readonly result: CommitResult };
+  | { readonly kind: 'commit'; readonly request: CommitRequest; readonly result: CommitResult }
+  | { readonly kind: 'acknowledged'; readonly request: Acknowledgement; readonly result: boolean };
+
+type Acknowledgement = Parameters<EngineStore['acknowledge']>[0];
 
 export interface MemoryRedisOptions {
   /** Virtual time, ms since the epoch: Redis's clock. */
@@ -95,6 +98,12 @@ export class MemoryRedis {
         ]);
       }
     }
+    return result;
+  }
+
+  acknowledge(request: Acknowledgement): boolean {
+    const result = this.partition(request.partition).acknowledge(request, this.now());
+    this.#options.record?.({ kind: 'acknowledged', request, result });
     return result;
   }
 
@@ -201,7 +210,7 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       for (const message of messages) await gated('appendMessages', message, () => redis.append(message.envelope, message));
     },
 
-    acknowledge: (request) => gated('acknowledge', request, () => redis.partition(request.partition).acknowledge(request, redis.now())),
+    acknowledge: (request) => gated('acknowledge', request, () => redis.acknowledge(request)),
 
     sequence: (addresses) => gated('sequence', addresses, () => redis.sequence(addresses)),
 

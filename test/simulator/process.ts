@@ -82,17 +82,18 @@ export class SimulatedProcess {
   }
 
   /** Something happens inside the process: not while it is paused, never after its crash. */
-  later(ms: number, run: () => void): void {
+  later(ms: number, run: () => void | false): void {
     const { scheduler } = this.#around;
     scheduler.in(ms, () => {
-      if (this.crashed) return;
-      if (this.paused) this.later(this.#pausedUntil - scheduler.now, run);
-      else run();
+      if (this.crashed) return false;
+      if (!this.paused) return run();
+      this.later(this.#pausedUntil - scheduler.now, run);
+      return false;
     });
   }
 
   wait(ms: number): Promise<void> {
-    return new Promise((resolve) => this.later(ms, resolve));
+    return new Promise((resolve) => this.later(ms, () => resolve()));
   }
 
   connect(): EngineStore {
@@ -160,8 +161,8 @@ export class SimulatedProcess {
   #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve) => {
       let ended = false;
-      const end = (): void => {
-        if (ended) return;
+      const end = (): void | false => {
+        if (ended) return false;
         ended = true;
         signal?.removeEventListener('abort', abort);
         resolve();

@@ -2,18 +2,19 @@
  * Asks real Redis what the memory store was asked, and compares: a memory store that answers differently would prove nothing.
  *
  * Leases and appends are set as they were, with the recorded owners, epochs and ids, because both stores draw them from their own
- * clock. Commits go through the real store. Redis's time in a reply is left out of the comparison for the same reason.
+ * clock. Commits and acknowledgements go through the real store. Redis's time in a reply is left out of the comparison for the same
+ * reason.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { Redis } from 'ioredis';
-import type { CommitRequest, CommitResult, EngineStore, PartitionState } from '../../src/engine/ports.ts';
+import type { CommitResult, EngineStore, PartitionState } from '../../src/engine/ports.ts';
 import type { Keys } from '../../src/redis/keys.ts';
 import { readPartitionState } from '../../src/redis/partition-state.ts';
 import type { MemoryRedis, Recorded } from './memory-store.ts';
 
 export interface Difference {
   readonly at: number;
-  readonly request: CommitRequest | { readonly partition: number };
+  readonly request: { readonly partition: number };
   readonly memory: unknown;
   readonly redis: unknown;
 }
@@ -32,7 +33,7 @@ export async function replayOnRedis(log: readonly Recorded[], memory: MemoryRedi
     if (differences.length >= 10) return differences;
     switch (entry.kind) {
       case 'lease':
-        await client.hset(keys.partition(entry.partition).meta, 'owner', entry.owner ?? '', 'epoch', entry.epoch);
+        await client.hset(keys.partition(entry.partition).meta, 'owner', entry.owner ?? '', 'epoch', entry.epoch, 'acknowledged', 0);
         break;
       case 'appended':
         await client.xadd(keys.partition(entry.partition).inbox, entry.id, ...entry.fields);
@@ -44,6 +45,13 @@ export async function replayOnRedis(log: readonly Recorded[], memory: MemoryRedi
         if (!isDeepStrictEqual(withoutTime(answer), withoutTime(entry.result))) {
           differences.push({ at, request: entry.request, memory: entry.result, redis: answer });
         }
+        break;
+      }
+      case 'acknowledged': {
+        touched.add(entry.request.partition);
+        const answer = await store.acknowledge(entry.request);
+        if (answer !== entry.result) differences.push({ at, request: entry.request, memory: entry.result, redis: answer });
+        break;
       }
     }
   }

@@ -6,10 +6,13 @@
  */
 import type { Chance } from './random.ts';
 
+/** False: nothing was set off. */
+type Work = () => void | false;
+
 interface Task {
   readonly at: number;
   readonly tie: number;
-  readonly run: () => void;
+  readonly run: Work;
 }
 
 export class Scheduler {
@@ -26,7 +29,7 @@ export class Scheduler {
   }
 
   /** Runs `run` in `ms` of virtual time, at the earliest after what runs now has come to rest. */
-  in(ms: number, run: () => void): void {
+  in(ms: number, run: Work): void {
     this.#push({ at: this.now + Math.max(0, ms), tie: this.#chance.next(), run });
   }
 
@@ -36,8 +39,8 @@ export class Scheduler {
     for (let next = this.#heap[0]; next !== undefined && next.at <= until && !done(); next = this.#heap[0]) {
       this.#pop();
       this.now = Math.max(this.now, next.at);
+      if (next.run() === false) continue;
       this.steps++;
-      next.run();
       await settled();
     }
     if (!done()) this.now = Math.max(this.now, until);

@@ -24,7 +24,7 @@ import { beats, nothingExpected, runAgent, runSender, type Expected } from './wo
 
 const BEGINNING_MS = 1_700_000_000_000;
 /** Faults go on for so long, at least and at most. */
-const TROUBLE_MS = [8_000, 40_000] as const;
+const TROUBLE_MS = [6_000, 30_000] as const;
 /** After so long without a fault everything must have come to rest. */
 const REST_MS_MAX = 60_000;
 const LEASE_MS = 1_500;
@@ -44,6 +44,8 @@ export interface Journalled {
 export interface Plant {
   readonly redis?: (options: MemoryRedisOptions) => MemoryRedis;
   readonly store?: (store: EngineStore, redis: MemoryRedis) => EngineStore;
+  /** Changes the engine's own code for the time of a run; returns how to undo it. */
+  readonly install?: (redis: MemoryRedis) => () => void;
 }
 
 export interface Run {
@@ -67,7 +69,12 @@ export async function simulate(seed: number, plant: Plant = {}): Promise<Run> {
   const chance = chanceOf(seed);
   const scheduler = new Scheduler(chance.fork(), BEGINNING_MS);
   const world = new World(seed, chance, scheduler, plant);
-  return world.run();
+  const uninstall = plant.install?.(world.redis);
+  try {
+    return await world.run();
+  } finally {
+    uninstall?.();
+  }
 }
 
 class World implements Surroundings {
@@ -104,7 +111,7 @@ class World implements Surroundings {
     this.journal = this.redis.partitions.map(() => []);
     this.#settings = {
       leaseMs: LEASE_MS,
-      pollMs: chance.pick([50, 200, 400]),
+      pollMs: chance.pick([100, 200, 400]),
       observationGapMs: OBSERVATION_GAP_MS,
       checkpointMs: chance.pick([500, 5_000]),
       batchEventsMax: chance.pick([1, 3, 20, 500]),

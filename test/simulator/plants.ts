@@ -1,0 +1,64 @@
+/**
+ * Bugs put in on purpose: a simulator that does not find them proves nothing.
+ * None of them needs a hook in the engine: each is a wrong store, a wrong connection, or a method replaced for one run.
+ */
+import { ActorCache } from '../../src/engine/actor-cache.ts';
+import { Partition } from '../../src/engine/partition.ts';
+import type { AppendResult, CommitRequest, CommitResult, NumberedEnvelope } from '../../src/engine/ports.ts';
+import type { Envelope } from '../../src/protocol/envelope.ts';
+import { compareEntryIds } from '../../src/protocol/ids.ts';
+import { MemoryRedis } from './memory-store.ts';
+import type { Plant } from './world.ts';
+
+/** The store takes the commit of whoever sends it. */
+class WithoutEpochCheck extends MemoryRedis {
+  override commit(request: CommitRequest): CommitResult {
+    const { owner, epoch } = this.partition(request.partition);
+    return super.commit({ ...request, owner: owner as string, epoch });
+  }
+}
+
+/** The store appends a repeated event again. */
+class WithoutDedupe extends MemoryRedis {
+  override append({ dedupeId: _forgotten, ...envelope }: Envelope, numbered?: NumberedEnvelope): AppendResult | Error {
+    return super.append(envelope, numbered);
+  }
+}
+
+/** The store does not look for unread entries before a fired timer. */
+class WithoutTimerRule extends MemoryRedis {
+  override commit({ firedThrough: _forgotten, ...request }: CommitRequest): CommitResult {
+    return super.commit(request);
+  }
+}
+
+function replaced(prototype: object, name: string, descriptor: PropertyDescriptor): () => void {
+  const original = Object.getOwnPropertyDescriptor(prototype, name);
+  if (original === undefined) throw new Error(`There is no ${name} to replace.`);
+  Object.defineProperty(prototype, name, { configurable: true, ...descriptor });
+  return () => void Object.defineProperty(prototype, name, original);
+}
+
+export const PLANTS: { readonly [bug: string]: Plant } = {
+  'no epoch check': { redis: (options) => new WithoutEpochCheck(options) },
+  'no dedupe': { redis: (options) => new WithoutDedupe(options) },
+  'timers by local time': {
+    redis: (options) => new WithoutTimerRule(options),
+    install: (redis) => replaced(Partition.prototype, 'watermark', { get: () => redis.now() }),
+  },
+  'acknowledgement before commit': {
+    store: (store, redis) => ({
+      ...store,
+      commit: (requests) => {
+        for (const { partition: number, owner, inbox } of requests) {
+          const partition = redis.partition(number);
+          if (partition.owner !== owner || compareEntryIds(inbox, partition.inboxPosition) <= 0) continue;
+          partition.inboxPosition = inbox;
+          partition.inbox.trim(inbox, 'before');
+        }
+        return store.commit(requests);
+      },
+    }),
+  },
+  'stale cache': { install: () => replaced(ActorCache.prototype, 'forget', { value: () => undefined }) },
+};
