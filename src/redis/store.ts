@@ -275,6 +275,8 @@ function milliseconds([seconds, microseconds]: readonly (string | number)[]): nu
 }
 
 function unusable(what: string, cause: unknown): RedisUnusableError {
+  // ioredis keeps the command in an error that Redis answered; it holds whole events, which must not reach a log.
+  if (cause instanceof Error) Reflect.deleteProperty(cause, 'command');
   return new RedisUnusableError(`Redis could not ${what}: ${(cause as Error).message} It may have taken effect; the same call may be repeated.`, { cause });
 }
 

@@ -1,7 +1,9 @@
 /** The library beside other engines and under a Redis that goes away: what a user holds must go on by itself. */
 import { randomUUID } from 'node:crypto';
+import { inspect } from 'node:util';
+import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
-import { CastellanError, createCastellan, createClient } from '../../src/index.ts';
+import { CastellanError, createCastellan, createClient, RedisUnusableError } from '../../src/index.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
 import { counterType } from './counter.ts';
 
@@ -59,7 +61,7 @@ describe('engines that start at the same moment', () => {
   });
 });
 
-describe('a Redis that is killed and comes back', () => {
+describe('a Redis that is killed', () => {
   it('leaves sends, waits and iterations as they were', async () => {
     const redis = await startRedis();
     const prefix = randomUUID();
@@ -88,6 +90,18 @@ describe('a Redis that is killed and comes back', () => {
     await following;
     expect(seen).toEqual([1, 2, 3, 4]);
     expect((await waiting).revision).toBe(4);
+  });
+
+  it('or is full is reported without what was sent: an event may hold a secret', async () => {
+    const redis = await startRedis();
+    const client = await createClient(optionsOn(redis, randomUUID())).start();
+    running.push(client);
+    const administrator = new Redis(redis.url);
+    await administrator.config('SET', 'maxmemory', '1');
+    administrator.disconnect();
+    const error: unknown = await client.send('counter', 'a', { type: 'add', by: 1 }, { dedupeId: 'my-secret' }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(RedisUnusableError);
+    expect(inspect(error, { depth: 20, maxArrayLength: 1_000 })).not.toContain('my-secret');
   });
 
   it('does not keep a stop from ending', async () => {
