@@ -15,6 +15,10 @@ export function untilAskedToStop(): Promise<void> {
       process.once(signal, () => process.exit(IMPATIENT_EXIT_CODE));
     });
   }
-  if (process.channel !== undefined) process.once('disconnect', resolve);
+  if (process.channel !== undefined) {
+    process.once('disconnect', resolve);
+    // A listener keeps the channel open, and with it a process that has nothing left to do.
+    void promise.then(() => process.off('disconnect', resolve));
+  }
   return promise;
 }

@@ -62,6 +62,17 @@ describe('the agent as a child process', () => {
     expect(isAlive(second)).toBe(false);
   });
 
+  it('ends by itself when it is asked to, although its parent keeps the channel open', async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/cli/main.ts'), 'work', '--node-id=asked', '--status-port=0'], {
+      env: environment(),
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+    await vi.waitUntil(async () => (await beats('asked')) > 0, PATIENCE);
+    child.kill('SIGTERM');
+    expect(await ended).toBe(0);
+  });
+
   it('does not outlive its parent, even one that was killed', async () => {
     const parent = spawn(process.execPath, [join(import.meta.dirname, 'agent-parent.ts')], {
       env: environment(),
