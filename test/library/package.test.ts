@@ -59,6 +59,7 @@ describe('the package', () => {
       'README.md',
       'bin',
       'dist',
+      'docs',
       'package.json',
     ]);
   });
