@@ -287,7 +287,7 @@ describe('a function of the user that never returns', () => {
     await castellan.start();
     await castellan.sendAndWait('counter', 'a', { type: 'ring' });
     await until(() => tries === 2);
-    expect(warnings.some((warning) => warning.includes('timeout'))).toBe(true);
+    expect(warnings.some((warning) => warning.includes('The effect ring failed'))).toBe(true);
   });
 
   it('as an invocation does not hold up a stop', async () => {
