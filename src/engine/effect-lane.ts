@@ -122,17 +122,32 @@ export class EffectLane {
 
   /** The reason why it failed; undefined when it was delivered. */
   async #attempt(job: Job): Promise<string | undefined> {
-    const { executor, settings, meter, name } = this.#ports;
+    const { executor, meter, name } = this.#ports;
     if (job.signal.aborted) return 'stopped';
     try {
       if (executor === undefined) throw new Error(`No executor is registered for ${name}.`);
-      const signal = AbortSignal.any([job.signal, AbortSignal.timeout(settings.effectTimeoutMs)]);
-      await Promise.race([executor(job.delivery, signal), aborted(signal)]); // (3)
+      await this.#execute(executor, job);
       meter.count('deliveries');
       return undefined;
     } catch (error) {
       meter.count('delivery_failures');
       return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  /** Invariant 3. The timeout is the injected clock's. */
+  async #execute(executor: Executor, job: Job): Promise<void> {
+    const { clock, settings } = this.#ports;
+    const limit = new AbortController();
+    const ended = new AbortController();
+    void clock.sleep(settings.effectTimeoutMs, ended.signal).then(() => {
+      if (!ended.signal.aborted) limit.abort(new Error(`It did not end within ${settings.effectTimeoutMs} ms.`));
+    });
+    const signal = AbortSignal.any([job.signal, limit.signal]);
+    try {
+      await Promise.race([executor(job.delivery, signal), aborted(signal)]);
+    } finally {
+      ended.abort();
     }
   }
 

@@ -50,6 +50,8 @@ interface Acknowledgement {
 
 /** What one partition still owes. */
 interface Account {
+  /** Commands and messages not delivered. */
+  depth: number;
   readonly partition: number;
   readonly epoch: number;
   readonly entries: Entry[];
@@ -73,7 +75,6 @@ export class Outbox {
   readonly #messages: { readonly message: NumberedEnvelope; readonly account: Account; readonly entry: Entry }[] = [];
   readonly #messageWakeup: Wakeup;
   readonly #acknowledgeWakeup: Wakeup;
-  #depth = 0;
 
   constructor(ports: OutboxPorts) {
     this.#ports = ports;
@@ -83,13 +84,16 @@ export class Outbox {
 
   /** Commands and messages committed and not yet delivered, retries included. */
   get depth(): number {
-    return this.#depth;
+    let depth = 0;
+    for (const account of this.#accounts.values()) depth += account.depth;
+    return depth;
   }
 
   /** A partition was taken over: what its last owner still owed, oldest first. */
   open(partition: number, epoch: number, outbox: readonly (readonly [CommitId, string])[], retries: readonly RetryEntry[]): void {
     this.close(partition);
     const account: Account = {
+      depth: 0,
       partition,
       epoch,
       entries: [],
@@ -105,7 +109,7 @@ export class Outbox {
     // The store keeps them in no order; each actor's must come in theirs. (I5)
     const states = retries.map((retry) => JSON.parse(retry.value) as RetryState).sort((left, right) => inOrder(left.delivery, right.delivery));
     for (const state of states) {
-      this.#depth++;
+      account.depth++;
       this.#lane(state.delivery).resume(state, account.stop.signal, (event) => this.#concluded(account, undefined, event));
     }
     for (const [commit, pack] of outbox) this.add(partition, commit, JSON.parse(pack) as readonly OutboxItem[]);
@@ -123,7 +127,7 @@ export class Outbox {
     if (account === undefined || items.length === 0) return;
     const entry: Entry = { commit, remaining: items.length };
     account.entries.push(entry);
-    this.#depth += items.length;
+    account.depth += items.length;
     for (const item of items) {
       if ('message' in item) this.#messages.push({ message: item.message, account, entry });
       else this.#lane(item.delivery).add(item.delivery, account.stop.signal, (event) => this.#concluded(account, entry, event));
@@ -157,7 +161,7 @@ export class Outbox {
     const { key } = event.delivery;
     switch (event.kind) {
       case 'delivered':
-        this.#depth--;
+        account.depth--;
         if (event.wasRetry) this.#dropRetry(account, key);
         else if (entry !== undefined) entry.remaining--;
         break;
@@ -166,7 +170,7 @@ export class Outbox {
         if (event.first && entry !== undefined) account.moved.push(entry);
         break;
       case 'exhausted':
-        this.#depth--;
+        account.depth--;
         if (event.wasRetry) this.#dropRetry(account, key);
         else if (entry !== undefined) account.moved.push(entry);
         account.deadLetters.push(JSON.stringify(this.#deadLetter(event.delivery, event.error)));
@@ -209,8 +213,10 @@ export class Outbox {
         continue;
       }
       this.#messages.splice(0, sending.length);
-      for (const { entry } of sending) entry.remaining--;
-      this.#depth -= sending.length;
+      for (const { account, entry } of sending) {
+        account.depth--;
+        entry.remaining--;
+      }
       meter.count('messages', sending.length);
       this.#acknowledgeWakeup.wake();
     }

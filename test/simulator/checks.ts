@@ -44,8 +44,19 @@ function recordOf(run: Run, key: ActorKey): ActorRecord | undefined {
   return json === undefined ? undefined : decodeRecord(json);
 }
 
-function contextOf<Context>(run: Run, key: ActorKey): Context | undefined {
-  return (recordOf(run, key)?.snapshot as { readonly context?: Context } | undefined)?.context;
+/** All that the machines of the workload count. */
+interface Counts {
+  readonly newest: { readonly [sender: string]: number };
+  readonly disorder: number;
+  readonly arms: number;
+  readonly cancels: number;
+  readonly wanted: number;
+  readonly done: number;
+  readonly wrong: number;
+}
+
+function contextOf(run: Run, key: ActorKey): Counts | undefined {
+  return (recordOf(run, key)?.snapshot as { readonly context?: Counts } | undefined)?.context;
 }
 
 /** I1, I3: an entry causes at most one transition, and entries take effect in the order of their stream. */
@@ -127,14 +138,14 @@ function* journalsFold(run: Run, actors: ReadonlyMap<ActorKey, readonly Journall
 /** I1: everything accepted arrived, once and in order, also from actor to actor. */
 function* senders(run: Run): Generator<string> {
   for (const [key, bySender] of run.expected.numbered) {
-    const context = contextOf<{ readonly newest: { readonly [sender: string]: number }; readonly disorder: number }>(run, key);
+    const context = contextOf(run, key);
     if (context !== undefined && context.disorder > 0) yield `I1: ${key} saw ${context.disorder} events out of order, missing or doubled.`;
     for (const [sender, sent] of bySender) {
       if (context?.newest[sender] !== sent) yield `I1: ${key} has ${context?.newest[sender] ?? 0} of ${sent} events of ${sender}.`;
     }
   }
   for (const [key, { arms, cancels }] of run.expected.alarms) {
-    const context = contextOf<{ readonly arms: number; readonly cancels: number }>(run, key);
+    const context = contextOf(run, key);
     if ((context?.arms ?? 0) !== arms || (context?.cancels ?? 0) !== cancels) {
       yield `I1: ${key} has ${context?.arms} arms of ${arms} and ${context?.cancels} cancels of ${cancels}.`;
     }
@@ -198,7 +209,7 @@ function* commands(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]
 /** A promise's result counts once, and only for the run that it belongs to. */
 function* fetches(run: Run): Generator<string> {
   for (const [key, wanted] of run.expected.fetches) {
-    const context = contextOf<{ readonly wanted: number; readonly done: number; readonly wrong: number }>(run, key);
+    const context = contextOf(run, key);
     if (context?.wanted !== wanted || context.done !== wanted) yield `Invocations: ${key} did ${context?.done} of ${wanted}, it knows of ${context?.wanted}.`;
     if (context !== undefined && context.wrong > 0) yield `Invocations: ${key} took ${context.wrong} results of other runs.`;
   }
@@ -207,13 +218,13 @@ function* fetches(run: Run): Generator<string> {
 /** I6: who beats is never late, whatever happened to us; who died is gone. */
 function* liveness(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]>): Generator<string> {
   for (const [key, { marks, died, lastBeat }] of run.expected.agents) {
-    const context = contextOf<{ readonly newest: { readonly agent?: number }; readonly disorder: number; readonly lates: number }>(run, key);
+    const context = contextOf(run, key);
     if (context === undefined) {
       if (lastBeat > 0) yield `I1: ${key} has no record.`;
       continue;
     }
-    if (context.disorder > 0 || (context.newest.agent ?? 0) !== marks) {
-      yield `I1: ${key} has ${context.newest.agent ?? 0} of ${marks} marks, ${context.disorder} out of order.`;
+    if (context.disorder > 0 || (context.newest['agent'] ?? 0) !== marks) {
+      yield `I1: ${key} has ${context.newest['agent'] ?? 0} of ${marks} marks, ${context.disorder} out of order.`;
     }
     const late = actors.get(key)?.find(({ transition }) => transition.stimulus.kind === 'timer')?.transition;
     if (!died && late !== undefined) yield `I6: ${key} beats and was declared late at ${late.at}.`;
@@ -266,8 +277,7 @@ function* indexes(run: Run): Generator<string> {
     }
     for (const name of new Set([...expected.keys(), ...stored.keys()])) {
       const [want, have] = [expected.get(name) ?? new Map(), stored.get(name) ?? new Map()];
-      if (!isDeepStrictEqual(new Map([...want].sort()), new Map([...have].sort())))
-        yield `Index: ${name} of partition ${number} is ${JSON.stringify([...have])}.`;
+      if (!isDeepStrictEqual(want, have)) yield `Index: ${name} of partition ${number} is ${JSON.stringify([...have])}.`;
     }
   }
 }

@@ -27,9 +27,9 @@ describe('a seed', () => {
   });
 });
 
-describe('a planted bug is found', () => {
+describe('the simulator', () => {
   for (const [bug, plant] of Object.entries(PLANTS)) {
-    it(bug, async () => {
+    it(`finds ${bug}`, async () => {
       let found: readonly string[] = [];
       for (let seed = 1; seed <= SEEDS && found.length === 0; seed++) found = faultsOf(await simulate(seed, plant));
       expect(found).not.toEqual([]);

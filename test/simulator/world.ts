@@ -28,6 +28,8 @@ const TROUBLE_MS = [6_000, 30_000] as const;
 /** After so long without a fault everything must have come to rest. */
 const REST_MS_MAX = 60_000;
 const LEASE_MS = 1_500;
+/** After so long in the calm every partition is heard again: a lease has ended, and what was slow or given up is answered. */
+const REOPENED_MS_MAX = 5_000;
 /** After so long the last beats have been read. */
 const LAST_BEATS_MS = 1_000;
 /** Events of one run are split among so many senders. */
@@ -121,6 +123,7 @@ class World implements Surroundings {
       laneConcurrency: chance.pick([1, 4, 64]),
       laneRetriesMax: chance.pick([1, 4, 1_000]),
       effectAttemptsMax: 1_000,
+      effectTimeoutMs: 2_000,
       retryDelayMs: 50,
       retryDelayMsMax: 1_000,
       invocationsMax: chance.pick([1, 16]),
@@ -143,11 +146,11 @@ class World implements Surroundings {
     const { scheduler } = this;
     const chance = this.#chance;
     const troubleEnd = scheduler.now + chance.between(...TROUBLE_MS);
-    const end = troubleEnd + GONE_MS + OBSERVATION_GAP_MS + 3_000;
+    const end = troubleEnd + REOPENED_MS_MAX + OBSERVATION_GAP_MS + GONE_MS;
     for (let slot = 0; slot < this.#drawn.engines; slot++) this.#startEngine(slot, chance.between(0, 200));
     const sending = this.#startSenders(troubleEnd);
     this.#startAgents(troubleEnd);
-    this.#trouble();
+    this.#trouble(troubleEnd);
     await scheduler.run(troubleEnd, () => false);
     this.#calm = true;
     this.note('calm');
@@ -215,6 +218,8 @@ class World implements Surroundings {
     const executor = async (delivery: Delivery): Promise<void> => {
       if (process === undefined) return;
       await process.wait(process.chance.between(0, 20));
+      // One in a hundred never ends and does not heed its signal.
+      if (process.chance.is(this.faults().effect / 50)) await new Promise(() => undefined);
       const fate = process.chance.next() / (this.faults().effect || 1e-9);
       if (fate < 0.5) throw new Error('The effect failed.');
       this.#delivered(delivery);
@@ -247,16 +252,17 @@ class World implements Surroundings {
     }
   }
 
-  /** Once a virtual second: a pause, an outage. */
-  #trouble(): void {
+  /** Once a virtual second: a pause, an outage; none lasts into the calm. */
+  #trouble(end: number): void {
     this.scheduler.in(1_000, () => {
       if (this.#calm) return;
       const chance = this.#chance;
       const { pause, outage } = this.#drawn;
+      const mostMs = end - this.scheduler.now;
       const one = this.#running[chance.between(0, this.#running.length - 1)];
-      if (chance.is(pause)) one?.process.pause(chance.between(100, 4 * LEASE_MS));
-      if (chance.is(outage)) this.#downUntil = this.scheduler.now + chance.between(100, 6_000);
-      this.#trouble();
+      if (chance.is(pause)) one?.process.pause(Math.min(mostMs, chance.between(100, 4 * LEASE_MS)));
+      if (chance.is(outage)) this.#downUntil = this.scheduler.now + Math.min(mostMs, chance.between(100, 6_000));
+      this.#trouble(end);
     });
   }
 
