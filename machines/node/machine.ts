@@ -241,7 +241,6 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               ok: {
                 meta: described('No service is reported as failed or degraded.'),
-                tags: ['healthy'],
                 on: {
                   status: [
                     { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
@@ -276,7 +275,6 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               normal: {
                 meta: described(`No GPU is hot. High at ${health.gpuHighCelsius} °C.`),
-                tags: ['healthy'],
                 on: { status: { guard: 'gpuHot', target: 'high' } },
               },
               high: {
@@ -291,7 +289,6 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               ok: {
                 meta: described(`The disk has room. Low at ${health.diskLowPercent} % used.`),
-                tags: ['healthy'],
                 on: { status: { guard: 'diskFull', target: 'low' } },
               },
               low: {

@@ -5,12 +5,14 @@
  * 2. A stream's transition moves its own row at once. After a gone cursor (410) the page begins again from a listing.
  * 3. Everything from the server becomes text, never markup.
  */
-import { changeText, dueText, duration, reasonOf, valueText } from './words.js';
+import { changeText, dueText, duration, reasonOf, statedReason, valueText } from './words.js';
 
 const REFRESH_MS = 5_000;
 const TICK_MS = 1_000;
 const LIST_LIMIT = 500;
 const HISTORY_LIMIT = 25;
+/** The newest change of what is shown is rarely further back: what comes between are rechecks. */
+const REASON_LOOKBACK = 20;
 /** The reasons of so many rows are asked for at once. */
 const REASONS_AT_ONCE = 4;
 const RETRY_MS = 2_000;
@@ -92,8 +94,10 @@ async function loadReasons() {
   const wanted = [...nodes.values()].filter((node) => reasons.get(node.nodeId)?.since !== node.since);
   const worker = async () => {
     for (let node = wanted.shift(); node; node = wanted.shift()) {
-      const page = await api(`/api/actors/node/${encodeURIComponent(node.nodeId)}/history?limit=1`).catch(() => null);
-      if (page?.items[0]) reasons.set(node.nodeId, { since: node.since, text: reasonOf(page.items[0]) });
+      const page = await api(`/api/actors/node/${encodeURIComponent(node.nodeId)}/history?limit=${REASON_LOOKBACK}`).catch(() => null);
+      if (!page?.items[0]) continue;
+      const stated = page.items.map(statedReason).find((reason) => reason !== undefined);
+      reasons.set(node.nodeId, { since: node.since, text: stated ?? reasonOf(page.items[0]) });
     }
   };
   await Promise.all(Array.from({ length: REASONS_AT_ONCE }, worker));
@@ -239,6 +243,7 @@ function historyItem(transition) {
     'li',
     {},
     make('div', {}, make('b', { text: changeText(transition) })),
+    make('div', { text: statedReason(transition) ?? '' }),
     make('div', { className: 'muted' }, `${reasonOf(transition)} · revision ${transition.revision} · `, age, ' ago'),
   );
 }

@@ -1,5 +1,10 @@
 /** How the pages word states, times and reasons. */
 
+/** The reason that the machine itself gives for what it tells the world; undefined when it tells nothing. */
+export function statedReason({ commands }) {
+  return commands.map(({ params }) => params?.reason).find((reason) => typeof reason === 'string');
+}
+
 /** Why a transition happened: its event and where that came from. */
 export function reasonOf({ event, cause }) {
   const delay = /^xstate\.after\.([^.]+)/.exec(event.type)?.[1];
