@@ -40,9 +40,9 @@ export function createBlockingClient(target: RedisTarget, context: ClientContext
   return createClient(target, 'block', context, { commandTimeout: limit, socketTimeout: limit });
 }
 
-/** For subscriptions. A ping finds a link that silently died (3); ioredis subscribes again after a reconnect. */
+/** For subscriptions, made with {@link keepSubscribed}. A ping finds a link that silently died (3). */
 export function createSubscriber(target: RedisTarget, context: ClientContext = {}): Redis {
-  const client = createClient(target, 'listen', context, { commandTimeout: COMMAND_TIMEOUT_MS, socketTimeout: COMMAND_TIMEOUT_MS, autoResubscribe: true });
+  const client = createClient(target, 'listen', context, { commandTimeout: COMMAND_TIMEOUT_MS, socketTimeout: COMMAND_TIMEOUT_MS, autoResubscribe: false });
   const pulse = setInterval(() => {
     // A ping that fails has already cut the link through socketTimeout, or the link is being restored.
     if (client.status === 'ready') client.ping().catch(() => undefined);
@@ -50,6 +50,20 @@ export function createSubscriber(target: RedisTarget, context: ClientContext = {
   pulse.unref();
   client.once('end', () => clearInterval(pulse));
   return client;
+}
+
+/**
+ * Subscribes, and again after every reconnect, until the function that it resolves with is called. Rejects when the first time fails.
+ *
+ * ioredis would subscribe again by itself, but nobody handles its failure: a link that breaks a second time meanwhile
+ * would end the process, and leave channels unheard. `restored` is called when all is heard again.
+ */
+export async function keepSubscribed(client: Redis, subscribe: () => Promise<unknown>, restored: () => void = () => undefined): Promise<() => void> {
+  // When it fails the link has broken again, and comes back with another 'ready'.
+  const onReady = (): void => void subscribe().then(restored, () => undefined);
+  await subscribe();
+  client.on('ready', onReady);
+  return () => void client.off('ready', onReady);
 }
 
 function createClient(target: RedisTarget, name: string, context: ClientContext, options: Omit<RedisOptions, 'replyMapping'>): Redis {

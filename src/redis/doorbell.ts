@@ -10,6 +10,7 @@
 import type { Redis } from 'ioredis';
 import type { Doorbell } from '../engine/ports.ts';
 import { PARTITION_COUNT } from '../protocol/ids.ts';
+import { keepSubscribed } from './clients.ts';
 import type { Keys } from './keys.ts';
 
 /** `subscriber` is a connected client of its own; the doorbell does not close it. */
@@ -23,18 +24,17 @@ export function createDoorbell(subscriber: Redis, keys: Keys): Doorbell {
         const partition = partitions.get(channel);
         if (partition !== undefined) ring(partition);
       };
-      const onReady = (): void => {
+      const ringAll = (): void => {
         for (const partition of partitions.values()) ring(partition);
       };
       subscriber.on('smessage', onMessage);
-      subscriber.on('ready', onReady);
+      const leave = await keepSubscribed(subscriber, () => subscriber.ssubscribe(...partitions.keys()), ringAll);
       stop = async () => {
+        leave();
         subscriber.off('smessage', onMessage);
-        subscriber.off('ready', onReady);
         // A link that is down has no subscriptions to end.
         if (subscriber.status === 'ready') await subscriber.sunsubscribe(...partitions.keys()).catch(() => undefined);
       };
-      await subscriber.ssubscribe(...partitions.keys());
     },
     async close() {
       await stop?.();

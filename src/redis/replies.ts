@@ -7,12 +7,14 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { ReplyListener } from '../engine/read-ports.ts';
 import type { Outcome } from '../protocol/envelope.ts';
+import { keepSubscribed } from './clients.ts';
 import type { Keys } from './keys.ts';
 
 /** `subscriber` is a connected client; others may use it too. It is not closed here. */
 export function createReplyListener(subscriber: Redis, keys: Keys, id: string = randomUUID()): ReplyListener {
   const key = keys.reply(id);
   let onMessage: ((from: string, message: string) => void) | undefined;
+  let leave = (): void => undefined;
   return {
     channel: id,
     async listen(told) {
@@ -21,10 +23,11 @@ export function createReplyListener(subscriber: Redis, keys: Keys, id: string = 
         if (reply) told(reply.entry, reply.outcome);
       };
       subscriber.on('message', onMessage);
-      await subscriber.subscribe(key);
+      leave = await keepSubscribed(subscriber, () => subscriber.subscribe(key));
     },
     async close() {
       if (!onMessage) return;
+      leave();
       subscriber.off('message', onMessage);
       onMessage = undefined;
       // A link that is down has no subscriptions to end.

@@ -6,6 +6,7 @@ import { checkServer } from '../../src/redis/check-server.ts';
 import { closeClient, connectFirst, createSubscriber, createWriteClient, reconnectDelay } from '../../src/redis/clients.ts';
 import { createDoorbell } from '../../src/redis/doorbell.ts';
 import { createKeys } from '../../src/redis/keys.ts';
+import { createReplyListener } from '../../src/redis/replies.ts';
 import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl, type RedisTarget } from '../../src/redis/target.ts';
 import { emptyCommit } from '../ports/requests.ts';
@@ -117,6 +118,32 @@ describe('clients', () => {
     await bell.close();
   });
 
+  it('hear again when the link breaks a second time, just as they subscribe again', async () => {
+    const proxy = await startProxy(server.port);
+    closing.push(() => proxy.close());
+    const through = { ...target, port: proxy.port };
+    const subscriber = await connected(createSubscriber(through), through);
+    const bell = createDoorbell(subscriber, KEYS);
+    const replies = createReplyListener(subscriber, KEYS, 'twice');
+    const restored = Promise.withResolvers<void>();
+    const rung = new Set<number>();
+    await bell.listen((partition) => {
+      if (rung.add(partition).size === 64) restored.resolve();
+    });
+    const told = Promise.withResolvers<string>();
+    await replies.listen((entry) => told.resolve(entry));
+    proxy.cutAt('ssubscribe');
+    proxy.cut();
+    await restored.promise; // and a rejection that nobody handles would fail this file
+    const store = await createRedisStore(await connected(createWriteClient(target)), KEYS);
+    // Its own subscription is another command, and nobody announces when it is done: tell until it is heard.
+    const telling = setInterval(() => void store.reply([{ to: 'twice', entry: '1:1-1', outcome: { kind: 'ignored' } }]), 20);
+    expect(await told.promise).toBe('1:1-1');
+    clearInterval(telling);
+    await replies.close();
+    await bell.close();
+  });
+
   it('spread their reconnects, also at the cap', () => {
     expect(reconnectDelay(1, () => 0)).toBe(25);
     expect(reconnectDelay(50, () => 0)).toBe(1_000);
@@ -165,6 +192,8 @@ interface Proxy {
   loseReplies(): void;
   /** Resets the links. */
   cut(): void;
+  /** Resets the links when a client next sends this text, which does not reach the server. */
+  cutAt(text: string): void;
   close(): Promise<void>;
 }
 
@@ -172,6 +201,7 @@ interface Proxy {
 async function startProxy(port: number): Promise<Proxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
   let losing = false;
+  let cuttingAt: string | undefined;
   const cut = (): void => {
     for (const pair of pairs) for (const socket of pair) socket.destroy();
     pairs.clear();
@@ -179,7 +209,11 @@ async function startProxy(port: number): Promise<Proxy> {
   const server: Server = createServer((inbound) => {
     const outbound = connect(port, '127.0.0.1');
     pairs.add([inbound, outbound]);
-    inbound.on('data', (data) => outbound.write(data));
+    inbound.on('data', (data) => {
+      if (cuttingAt === undefined || !data.toString().includes(cuttingAt)) return void outbound.write(data);
+      cuttingAt = undefined;
+      cut();
+    });
     outbound.on('data', (data) => {
       if (!losing) return void inbound.write(data);
       losing = false;
@@ -199,6 +233,7 @@ async function startProxy(port: number): Promise<Proxy> {
   return {
     port: address.port,
     loseReplies: () => void (losing = true),
+    cutAt: (text) => void (cuttingAt = text),
     cut,
     close: async () => {
       cut();
