@@ -74,7 +74,14 @@ export class TimerQueue {
   /** Up to `limit` timers due at or before `through`, earliest first. They stay armed. */
   dueThrough(through: number, limit: number): readonly HeapEntry[] {
     const found: HeapEntry[] = [];
-    while (found.length < limit && this.nextDue() <= through) found.push(this.#pop());
+    // A timer that was armed to where it had stood before is in the heap twice: once is enough.
+    const members = new Set<string>();
+    while (found.length < limit && this.nextDue() <= through) {
+      const entry = this.#pop();
+      if (members.has(entry.member)) continue;
+      members.add(entry.member);
+      found.push(entry);
+    }
     for (const entry of found) this.#push(entry);
     return found;
   }
