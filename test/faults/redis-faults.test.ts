@@ -34,7 +34,8 @@ describe('an engine goes on', () => {
 
   beforeEach(async () => {
     redis = await startTestRedis(['--appendonly', 'yes']);
-    client = new Redis(redis.url);
+    client = new Redis(redis.url, { retryStrategy: () => 20, autoResendUnfulfilledCommands: false, maxRetriesPerRequest: 0 });
+    client.on('error', () => undefined);
     store = await createRedisStore(client, keys);
     reader = createRedisReader({ client, blocking: client, keys });
     engine = await EngineChild.launch(redis.port, { leaseMs: LEASE_MS, trimEveryMs: 200 });
@@ -102,6 +103,18 @@ describe('an engine goes on', () => {
       await client.call('FUNCTION', 'FLUSH');
       await client.call('SCRIPT', 'FLUSH');
       expect(await sending).toBe(100);
+    }
+    await everythingOnce();
+  });
+
+  it('when Redis is killed and comes back, again and again', async () => {
+    for (let time = 0; time < 10; time++) {
+      const events = Array.from({ length: 300 }, next);
+      const sending = send(events).catch(() => 0); // whether they were taken is not known
+      await redis.kill();
+      await sending;
+      await redis.start();
+      await until('the events are accepted', async () => (await send(events).catch(() => 0)) === events.length);
     }
     await everythingOnce();
   });
