@@ -12,10 +12,10 @@ const redis = new Redis(url, { autoResendUnfulfilledCommands: false, protocol: 2
 await redis.xgroup('CREATE', stream, GROUP, '$', 'MKSTREAM');
 
 let done = 0;
-let stopping = false;
+const stop = new AbortController();
 process.on('message', (message) => {
   if (message === 'report') process.send?.(report());
-  if (message === 'stop') stopping = true;
+  if (message === 'stop') stop.abort();
 });
 process.send?.(report());
 await consume();
@@ -28,7 +28,7 @@ function report(): ProcessReport {
 }
 
 async function consume(): Promise<void> {
-  while (!stopping) {
+  while (!stop.signal.aborted) {
     const reply = (await redis.xreadgroup('GROUP', GROUP, 'one', 'COUNT', COUNT, 'BLOCK', 50, 'STREAMS', stream, '>')) as
       [string, [string, string[]][]][] | null;
     const entries = reply?.[0]?.[1];

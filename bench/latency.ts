@@ -65,7 +65,7 @@ async function measure(): Promise<Run> {
     return { p50: percentile(steady, 0.5), p99: percentile(steady, 0.99) };
   } finally {
     stop.abort();
-    await hub.stop();
+    hub.stop();
     await connections.close();
     await engine.stop();
     await redis.stop();

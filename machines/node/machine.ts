@@ -241,6 +241,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               ok: {
                 meta: described('No service is reported as failed or degraded.'),
+                tags: ['services-ok'],
                 on: {
                   status: [
                     { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
@@ -275,6 +276,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               normal: {
                 meta: described(`No GPU is hot. High at ${health.gpuHighCelsius} °C.`),
+                tags: ['gpu-ok'],
                 on: { status: { guard: 'gpuHot', target: 'high' } },
               },
               high: {
@@ -289,6 +291,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             states: {
               ok: {
                 meta: described(`The disk has room. Low at ${health.diskLowPercent} % used.`),
+                tags: ['disk-ok'],
                 on: { status: { guard: 'diskFull', target: 'low' } },
               },
               low: {

@@ -25,25 +25,27 @@ export class Metrics {
     this.#sources = sources;
     collectDefaultMetrics({ register: this.#registry });
     for (const name of COUNTERS) {
-      new Counter({
+      const counter = new Counter({
         name: `${PREFIX}${name}_total`,
         help: `Engine counter: ${name.replaceAll('_', ' ')}.`,
-        registers,
+        registers: [],
         collect() {
           this.reset();
           this.inc(meter.counters[name]);
         },
       });
+      this.#registry.registerMetric(counter);
     }
     const gauge = (name: string, help: string, read: () => number): void => {
-      new Gauge({
+      const metric = new Gauge({
         name: PREFIX + name,
         help,
-        registers,
+        registers: [],
         collect() {
           this.set(read());
         },
       });
+      this.#registry.registerMetric(metric);
     };
     gauge('partitions_owned', 'Partitions that this engine owns.', () => report().owned);
     gauge('outbox_depth', 'Commands and messages committed and not yet delivered.', () => report().outboxDepth);

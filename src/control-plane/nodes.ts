@@ -47,7 +47,7 @@ export class Nodes {
   async liveTarget(nodeId: string): Promise<LiveTarget | undefined> {
     const node = await this.get(nodeId);
     if (node === undefined) return undefined;
-    const { tailscale_ip, network_ip, status_port } = ((node.status as { node?: JsonObject } | null)?.node ?? {}) as JsonObject;
+    const { tailscale_ip, network_ip, status_port } = (node.status as { node?: JsonObject } | null)?.node ?? {};
     return {
       nodeId,
       orgId: node.orgId,

@@ -53,9 +53,6 @@ export type Decision =
       readonly commands: readonly Command[];
       readonly emitted: readonly MachineEventJson[];
       readonly logs: readonly Json[];
-      /** Atomic states left and entered, by state path: what the index changes. A re-entered state stands in neither. */
-      readonly left: readonly string[];
-      readonly entered: readonly string[];
       readonly output?: Json;
     }
   /** The event goes to the dead letters; the stored state stays and the actor must leave the cache. */

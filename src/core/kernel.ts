@@ -3,10 +3,9 @@
  * Everything here is pure: no clock, no chance, no input or output (I2).
  */
 export { isIndexed, registerActorType, type RegisteredType } from './registration.ts';
-export { checkEvent, type EventCheck } from './events.ts';
+export { checkEvent } from './events.ts';
 export { restore, serialize, type ParkedActor } from './restore.ts';
 export { step } from './step.ts';
-export { fold, type FoldResult } from './fold.ts';
-export { inspect, nextEvents, type Inspection } from './inspection.ts';
-export { invocationRun, type InvocationRun } from './invocations.ts';
-export { jsonFault, type JsonFault } from './json-exact.ts';
+export { fold } from './fold.ts';
+export { inspect, nextEvents } from './inspection.ts';
+export { invocationRun } from './invocations.ts';

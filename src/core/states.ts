@@ -1,16 +1,10 @@
-/** Which atomic states an actor is in, which it left and entered, and since when. */
+/** Which atomic states an actor is in, and since when. */
 import type { AnyMachineSnapshot } from 'xstate';
 import { activeNodes } from './interpreter.ts';
 import type { PreparedMachine } from './registration.ts';
 
-export interface StateChange {
-  /** When each active atomic state was entered, by state path. */
-  readonly times: { readonly [statePath: string]: number };
-  readonly left: readonly string[];
-  readonly entered: readonly string[];
-}
-
-const NONE: readonly string[] = Object.freeze([]);
+/** When each active atomic state was entered (ms since the epoch, step time), by state path. */
+type EntryTimes = { readonly [statePath: string]: number };
 
 /** State paths of the active atomic and final states. */
 export function atomicPaths(machine: PreparedMachine, snapshot: AnyMachineSnapshot): readonly string[] {
@@ -22,23 +16,16 @@ export function atomicPaths(machine: PreparedMachine, snapshot: AnyMachineSnapsh
   return paths;
 }
 
-/** A re-entered state is neither left nor entered and keeps its time. */
-export function statesEntered(
+/** The entry times after a step at `at`. A re-entered state keeps its time; the same object means that nothing was left or entered. */
+export function entryTimes(
   machine: PreparedMachine,
   before: AnyMachineSnapshot | undefined,
   after: AnyMachineSnapshot,
-  times: StateChange['times'] | undefined,
+  times: EntryTimes | undefined,
   at: number,
-): StateChange {
-  if (before !== undefined && times !== undefined && activeNodes(before) === activeNodes(after)) return { times, left: NONE, entered: NONE };
+): EntryTimes {
+  if (before !== undefined && times !== undefined && activeNodes(before) === activeNodes(after)) return times;
   const next: Record<string, number> = {};
-  const entered: string[] = [];
-  const left: string[] = [];
-  for (const path of atomicPaths(machine, after)) {
-    const since = times?.[path];
-    if (since === undefined) entered.push(path);
-    next[path] = since ?? at;
-  }
-  for (const path in times) if (next[path] === undefined) left.push(path);
-  return { times: next, left, entered };
+  for (const path of atomicPaths(machine, after)) next[path] = times?.[path] ?? at;
+  return next;
 }

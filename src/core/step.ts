@@ -18,7 +18,7 @@ import { begin, deliver, doneEvent, errorEvent } from './quiescence.ts';
 import { rejectionOf, StepRefusal } from './refusal.ts';
 import type { RegisteredType } from './registration.ts';
 import { invocationKey, NO_CHILDREN, Run, SETTLED, type Live, type LiveChild, type LiveNode, type Part } from './run.ts';
-import { statesEntered } from './states.ts';
+import { entryTimes } from './states.ts';
 
 const IGNORED: Decision = Object.freeze({ kind: 'ignored' });
 
@@ -96,7 +96,6 @@ function decide(run: Run, actor: LiveActor | null, stimulus: Stimulus): Decision
   const { snapshot } = node;
   const before = actor?.record;
   const beforeSnapshot = root.before?.snapshot;
-  const states = statesEntered(run.type.machine, beforeSnapshot, snapshot, before?.entered, run.moment.at);
   const persisted = snapshot === beforeSnapshot && before !== undefined ? before.snapshot : checkedOutput(persist(snapshot, node.hasReferences));
   const children = run.hasParts && run.childrenChanged ? liveChildren(run) : run.childrenBefore;
   const record: ActorRecord = {
@@ -104,7 +103,7 @@ function decide(run: Run, actor: LiveActor | null, stimulus: Stimulus): Decision
     version: run.type.version,
     status: snapshot.status,
     snapshot: persisted,
-    entered: states.times,
+    entered: entryTimes(run.type.machine, beforeSnapshot, snapshot, before?.entered, run.moment.at),
     timers: outcome.timers,
     children: run.childrenChanged ? childStates(run, children, before) : (before?.children ?? {}),
     invocations: run.invocations,
@@ -124,8 +123,6 @@ function decide(run: Run, actor: LiveActor | null, stimulus: Stimulus): Decision
     commands,
     emitted,
     logs: run.logs,
-    left: states.left,
-    entered: states.entered,
     ...(snapshot.status === 'done' && snapshot.output !== undefined ? { output: snapshot.output as Json } : undefined),
   };
 }

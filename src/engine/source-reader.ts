@@ -76,7 +76,7 @@ export class SourceReader {
       last: newest ?? after,
       watermark,
       evidence: joinEvidence(times, this.#gapMsMax),
-      ...(lost ? { lostBefore: Math.min(millisecondsOf(read.firstId as string), readAt - 1) } : {}),
+      ...(lost ? { lostBefore: Math.min(millisecondsOf(read.firstId), readAt - 1) } : {}),
     };
   }
 

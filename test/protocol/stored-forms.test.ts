@@ -22,10 +22,19 @@ const stateValue: fc.Arbitrary<Json> = fc.oneof(
   fc.constant({}),
 );
 const timer = fc
-  .tuple(event, fc.constantFrom('clock', 'liveness'), fc.nat(), fc.nat(), fc.nat(9), fc.option(name, { nil: undefined }), fc.boolean(), fc.integer({ min: 1 }))
+  .tuple(
+    event,
+    fc.constantFrom('clock' as const, 'liveness' as const),
+    fc.nat(),
+    fc.nat(),
+    fc.nat(9),
+    fc.option(name, { nil: undefined }),
+    fc.boolean(),
+    fc.integer({ min: 1 }),
+  )
   .map(([sent, clock, delayMs, revision, index, target, toActor, deadlineMs]): TimerState => ({
     event: sent as TimerState['event'],
-    clock: clock as TimerState['clock'],
+    clock,
     delayMs,
     armed: [revision, index],
     ...(clock === 'liveness' ? { deadlineMs } : {}),
@@ -95,7 +104,7 @@ const transition: fc.Arbitrary<Transition> = fc.record(
       fc.record({ source: fc.constantFrom('library', 'stream:node:status:stream', 'stream:other'), ref: name }),
       fc.record({ source: fc.constant('http'), ref: name, causation: name }),
       fc.record({ source: fc.constant('http'), ref: name, traceparent: name }),
-    ) as unknown as fc.Arbitrary<Transition['cause']>,
+    ),
     version: name,
     from: fc.oneof(stateValue, fc.constant(null)),
     to: stateValue,
@@ -110,11 +119,19 @@ const transition: fc.Arbitrary<Transition> = fc.record(
 
 describe('stored forms', () => {
   it('give a record back as it was', () => {
-    fc.assert(fc.property(record, (one) => void expect(decodeRecord(encodeRecord(one))).toEqual(one)));
+    fc.assert(
+      fc.property(record, (one) => {
+        expect(decodeRecord(encodeRecord(one))).toEqual(one);
+      }),
+    );
   });
 
   it('give the transitions of a pack back as they were', () => {
-    fc.assert(fc.property(fc.array(transition, { maxLength: 4 }), (all) => void expect(decodePack('thing', encodePack(all))).toEqual(all)));
+    fc.assert(
+      fc.property(fc.array(transition, { maxLength: 4 }), (all) => {
+        expect(decodePack('thing', encodePack(all))).toEqual(all);
+      }),
+    );
   });
 
   it('leave the document out of the journal', () => {
