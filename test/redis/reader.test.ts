@@ -11,6 +11,22 @@ import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
 import { emptyCommit } from '../ports/requests.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
+import type { ActorRecord, TimerState } from '../../src/protocol/record.ts';
+import { encodeRecord } from '../../src/protocol/stored-record.ts';
+
+const RECORD: ActorRecord = {
+  revision: 1,
+  version: '1',
+  status: 'active',
+  snapshot: { status: 'active', value: 'on', context: {}, historyValue: {} },
+  entered: { on: 1 },
+  timers: {},
+  children: {},
+  invocations: {},
+  createdAt: 1,
+  updatedAt: 1,
+  head: null,
+};
 
 describe('the read side over Redis', () => {
   let server: TestRedis;
@@ -55,7 +71,8 @@ describe('the read side over Redis', () => {
 
   it('gives an actor with its document and the due times of its timers', async () => {
     const key: ActorKey = 'node/gpu-1';
-    const record = JSON.stringify({ timers: { '|soon': {}, '|offline': {}, '|unset': {} } });
+    const timer: TimerState = { event: { type: 'tick' }, clock: 'clock', delayMs: 1, armed: [1, 0] };
+    const record = encodeRecord({ ...RECORD, timers: { '|soon': timer, '|offline': { ...timer, clock: 'liveness' }, '|unset': timer } });
     await commit(partitionOf(key), {
       records: [[key, record]],
       documents: [[key, '"newest"']],
