@@ -5,7 +5,7 @@
  * What a kill leaves undone the next owner finds in the store.
  */
 import { restore } from '../core/kernel.ts';
-import { partitionOf, typeOf, PARTITION_COUNT, type ActorKey } from '../protocol/ids.ts';
+import { millisecondsOf, partitionOf, typeOf, PARTITION_COUNT, type ActorKey } from '../protocol/ids.ts';
 import type { StreamSource } from '../protocol/source.ts';
 import { ActorCache } from './actor-cache.ts';
 import { HostedTypes, type HostedType } from './actor-types.ts';
@@ -13,6 +13,7 @@ import type { Batch } from './batch-writes.ts';
 import { Invocations } from './invocations.ts';
 import { Membership } from './membership.ts';
 import { Meter } from './meter.ts';
+import type { ObservedTime } from './observed-time.ts';
 import { Outbox } from './outbox.ts';
 import { Partition } from './partition.ts';
 import type { Clock, Doorbell, EngineStore, PartitionState } from './ports.ts';
@@ -76,6 +77,8 @@ export class Engine {
   readonly #membership: Membership;
   /** Entries that a partition, when it is made anew, must apply alone. */
   readonly #isolated = new Map<number, Set<string>>();
+  /** What was heard for a partition that must be made anew, and in which epoch that was. */
+  readonly #heard = new Map<number, { readonly epoch: number; readonly observed: ObservedTime }>();
   #lifecycle: Lifecycle = { state: 'created' };
 
   constructor(options: EngineOptions) {
@@ -182,8 +185,12 @@ export class Engine {
     const unsequenced = await store.unsequenced(number, this.#types.names);
     const [running = []] = state.invoking.length === 0 ? [] : await store.load([{ partition: number, keys: state.invoking }]);
     const sources = this.#readers.map((reader) => reader.source);
-    const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number));
+    // Made anew by the one who heard so far, it is no reopening: else poison for one actor would give its neighbours' deadlines no end. (I6)
+    const heard = this.#heard.get(number);
+    const before = heard !== undefined && millisecondsOf(state.commit) <= heard.epoch ? heard.observed : undefined;
+    const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number), before);
     this.#isolated.delete(number);
+    this.#heard.delete(number);
     this.#sequencer.add(unsequenced);
     this.#outbox.open(number, state.epoch, state.outbox, state.retries);
     for (const { key, record } of running) this.#resumeInvocations(number, key, record);
@@ -211,14 +218,16 @@ export class Engine {
   #lose(partition: Partition, isolate: string | undefined): void {
     if (this.#partitions[partition.number] !== partition) return;
     if (isolate !== undefined) this.#isolated.set(partition.number, new Set([...partition.isolated, isolate]));
+    this.#heard.set(partition.number, { epoch: partition.epoch, observed: partition.observed });
     this.meter.count('reloads');
     this.#close(partition.number);
   }
 
   #settle(batches: readonly Batch[]): void {
-    this.#sequencer.add(batches.flatMap((batch) => batch.owed.packs));
     for (const { partition, owed } of batches) {
+      // Lost meanwhile: its next owner finds in the store, and in their order, what is owed.
       if (this.#partitions[partition.number] !== partition) continue;
+      this.#sequencer.add(owed.packs);
       this.#outbox.add(partition.number, owed.commit, owed.outbox);
       for (const { key, before, after } of owed.invoking) {
         const hosted = this.#types.get(typeOf(key));

@@ -39,6 +39,15 @@ export class ObservedTime {
     this.#segments = [{ from: watermark, to: watermark, closedMs: watermark - observed, reopenedAt: observed }];
   }
 
+  /** The same clock for one who begins again: it stands at the newest evidence, and deadlines armed before its newest hole start again. */
+  resumed(): ObservedTime {
+    const { to, closedMs, reopenedAt } = this.#last();
+    const time = new ObservedTime(this.#gapMsMax, to, to - closedMs);
+    time.#segments[0] = { from: to, to, closedMs, reopenedAt };
+    time.#closedMsTotal = this.#closedMsTotal;
+    return time;
+  }
+
   /** Closed time since this owner took over, ms: a figure for people. */
   get closedMsTotal(): number {
     return this.#closedMsTotal;

@@ -86,6 +86,8 @@ export class Partition {
     sources: readonly StreamSource[],
     observationGapMs: number,
     isolated: ReadonlySet<string> = new Set(),
+    /** What this engine has heard for it so far, when it only makes it anew. */
+    heard?: ObservedTime,
   ) {
     this.number = number;
     this.owner = owner;
@@ -100,7 +102,7 @@ export class Partition {
     this.isolated = new Set(isolated);
     this.sources = new Map(sources.map((source) => [source.stream, sourceState(source, state.sources[source.stream])]));
     const evidence = Object.values(state.sources)[0];
-    this.observed = new ObservedTime(observationGapMs, evidence?.watermark ?? 0, evidence?.observed ?? 0);
+    this.observed = heard?.resumed() ?? new ObservedTime(observationGapMs, evidence?.watermark ?? 0, evidence?.observed ?? 0);
     this.storedSources = this.sourceIds();
   }
 

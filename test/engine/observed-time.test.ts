@@ -38,6 +38,20 @@ describe('observed time', () => {
     expect(time.current).toEqual({ from: 105, to: 105, closedMs: 0, reopenedAt: 105 });
   });
 
+  it('goes on where it stood for a partition that is made anew, and remembers its newest hole', () => {
+    const time = new ObservedTime(GAP_MS, 100, 100);
+    time.observe([
+      [150, 160],
+      [161, 170],
+    ]);
+    const again = time.resumed();
+    expect([again.observed, again.watermark, again.closedMsTotal]).toEqual([time.observed, 170, 40]);
+    expect(again.current.reopenedAt).toBe(110);
+    again.observe([[175, 180]]);
+    expect(again.observed).toBe(time.observed + 10);
+    expect(again.advance()).toBe(false);
+  });
+
   it('never goes back, never runs ahead of the evidence, and passes at most the gap of any hole', () => {
     const stretch = fc.tuple(fc.integer({ min: 1, max: 2_000 }), fc.integer({ min: 0, max: 30 }));
     fc.assert(

@@ -6,7 +6,7 @@
  */
 import type { EngineStore } from '../../src/engine/ports.ts';
 import type { MachineEvent } from '../../src/protocol/envelope.ts';
-import { actorKey, type ActorKey } from '../../src/protocol/ids.ts';
+import { actorKey, partitionOf, type ActorKey } from '../../src/protocol/ids.ts';
 import type { StreamSource } from '../../src/protocol/source.ts';
 import type { Faults } from './faults.ts';
 import { BEAT_MS } from './machines.ts';
@@ -111,6 +111,35 @@ async function sendReliably({ process, store, chance, faults }: Sender, actor: A
   }
   // The sender restarted and did not know that it had been answered.
   if (chance.is(faults().resend)) await store.append([{ actor, event, source: 'library', dedupeId }]).catch(() => undefined);
+}
+
+/**
+ * Goes on sending poison until the run is over, each time behind an event that is in order, to a ledger of the same partition as
+ * `neighbour`: what one actor is sent must not keep the deadline of another from passing. (I6, I7)
+ */
+export async function runPoisoner(sender: Sender, neighbour: ActorKey, isOver: () => boolean): Promise<void> {
+  const { process, store, chance, expected } = sender;
+  const key = neighbourOf(neighbour);
+  for (let n = 1; !isOver(); n++) {
+    count(expected.numbered, key, process.name);
+    expected.poison++;
+    const envelope = { actor: key, source: 'library' } as const;
+    const good = { ...envelope, event: { type: 'add', by: process.name, n }, dedupeId: `${process.name}:${n}` };
+    const bad = { ...envelope, event: { type: 'poison' }, dedupeId: `${process.name}:${n}:poison` };
+    for (let open = true; open;) {
+      const results = await store.append([good, bad]).catch((error: unknown) => [error as Error]);
+      open = results.some((result) => result instanceof Error);
+      await process.wait(open ? chance.between(5, 100) : chance.between(500, 1_500));
+    }
+  }
+}
+
+/** A ledger in the partition of another actor. */
+function neighbourOf(key: ActorKey): ActorKey {
+  for (let id = 0; ; id++) {
+    const ledger = actorKey('ledger', `beside-${id}`);
+    if (partitionOf(ledger) === partitionOf(key)) return ledger;
+  }
 }
 
 interface Agent {

@@ -20,7 +20,7 @@ import { MemoryRedis, type MemoryRedisOptions, type Recorded } from './memory-st
 import { SimulatedProcess, type Surroundings } from './process.ts';
 import { chanceOf, type Chance } from './random.ts';
 import { Scheduler } from './scheduler.ts';
-import { beats, nothingExpected, runAgent, runSender, type Expected } from './workload.ts';
+import { beats, nothingExpected, runAgent, runPoisoner, runSender, type Expected } from './workload.ts';
 
 const BEGINNING_MS = 1_700_000_000_000;
 /** Faults go on for so long, at least and at most. */
@@ -249,6 +249,10 @@ class World implements Surroundings {
       const diesAt = chance.is(0.3) ? chance.between(this.scheduler.now, troubleEnd) : undefined;
       const agent = { process, redis: this.redis, chance: chance.fork(), expected: this.expected, now: () => this.scheduler.now, isOver: () => this.#over };
       void runAgent({ ...agent, isDown: () => this.isDown() }, `n${index}`, diesAt);
+      if (diesAt === undefined || chance.is(0.5)) continue;
+      const poisoner = new SimulatedProcess(`poisoner-${index}`, this, chance.fork(), false);
+      const sender = { process: poisoner, store: poisoner.connect(), chance: chance.fork(), faults: () => this.faults(), expected: this.expected };
+      void runPoisoner(sender, `watched/n${index}`, () => this.#over);
     }
   }
 
