@@ -24,7 +24,7 @@ import { beats, nothingExpected, runAgent, runPoisoner, runSender, type Expected
 
 const BEGINNING_MS = 1_700_000_000_000;
 /** Faults go on for so long, at least and at most. */
-const TROUBLE_MS = [6_000, 30_000] as const;
+const TROUBLE_MS = [6_000, 25_000] as const;
 /** After so long without a fault everything must have come to rest. */
 const REST_MS_MAX = 60_000;
 const LEASE_MS = 1_500;
