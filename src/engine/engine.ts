@@ -128,6 +128,7 @@ export class Engine {
   /** Resolves when all partitions are owned and being worked on; a lease of a killed engine is waited for. */
   async start(): Promise<void> {
     if (this.#lifecycle.state !== 'created') throw new Error(`The engine was started before; it is ${this.#lifecycle.state}. Create a new one.`);
+    this.#options.store.onReset?.(() => this.#reset());
     const owed = stage(
       (signal) => this.#outbox.run(signal),
       (signal) => this.#sequencer.run(signal),
@@ -206,11 +207,22 @@ export class Engine {
     if ('record' in actor) this.#invocations.update(partition, hosted, key, null, actor.record);
   }
 
+  /** The store may have lost writes that we hold for done: all partitions are made anew from what it has. (I1, I2, I5) */
+  #reset(): void {
+    this.#cache.forget(() => true); // at once, and not partition by partition
+    for (const [number, partition] of this.#partitions.entries()) {
+      if (partition === undefined) continue;
+      this.meter.count('reloads');
+      this.#close(number);
+    }
+  }
+
   #close(number: number): void {
     this.#partitions[number] = undefined;
     this.#cache.forget((key) => partitionOf(key) === number);
     this.#rounds.forget(number);
     this.#outbox.close(number);
+    this.#sequencer.drop(number);
     this.#invocations.close(number);
     this.#membership.drop(number);
   }

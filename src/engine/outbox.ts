@@ -68,11 +68,18 @@ interface Account {
   readonly stop: AbortController;
 }
 
+interface OwedMessage {
+  readonly message: NumberedEnvelope;
+  readonly account: Account;
+  readonly entry: Entry;
+}
+
 export class Outbox {
   readonly #ports: OutboxPorts;
   readonly #accounts = new Map<number, Account>();
   readonly #lanes = new Map<string, EffectLane>();
-  readonly #messages: { readonly message: NumberedEnvelope; readonly account: Account; readonly entry: Entry }[] = [];
+  /** Another array after a partition with messages here was closed. */
+  #messages: OwedMessage[] = [];
   readonly #messageWakeup: Wakeup;
   readonly #acknowledgeWakeup: Wakeup;
 
@@ -117,8 +124,12 @@ export class Outbox {
 
   /** The partition is no longer ours: its deliveries are aborted, its next owner repeats them. */
   close(partition: number): void {
-    this.#accounts.get(partition)?.stop.abort();
+    const account = this.#accounts.get(partition);
+    if (account === undefined) return;
+    account.stop.abort();
     this.#accounts.delete(partition);
+    // The commit of what waits here may have been lost, and its numbers be given out anew.
+    if (this.#messages.some((one) => one.account === account)) this.#messages = this.#messages.filter((one) => one.account !== account);
   }
 
   /** What one commit owes. */
@@ -200,7 +211,8 @@ export class Outbox {
   async #runMessages(signal: AbortSignal): Promise<void> {
     const { clock, store, meter } = this.#ports;
     while (!signal.aborted) {
-      const sending = this.#messages.slice(0, MESSAGES_MAX);
+      const queue = this.#messages;
+      const sending = queue.slice(0, MESSAGES_MAX);
       if (sending.length === 0) {
         await this.#messageWakeup.sleep(Infinity, signal);
         continue;
@@ -212,7 +224,8 @@ export class Outbox {
         await clock.sleep(FAILURE_PAUSE_MS * (0.5 + clock.random()), signal);
         continue;
       }
-      this.#messages.splice(0, sending.length);
+      if (this.#messages === queue) queue.splice(0, sending.length);
+      else this.#messages = without(this.#messages, sending);
       for (const { account, entry } of sending) {
         account.depth--;
         entry.remaining--;
@@ -279,4 +292,9 @@ export class Outbox {
 function inOrder(left: Delivery, right: Delivery): number {
   const indexOf = ({ key }: Delivery): number => Number(key.slice(key.lastIndexOf('-') + 1));
   return left.revision - right.revision || indexOf(left) - indexOf(right);
+}
+
+function without<Item>(items: readonly Item[], gone: readonly Item[]): Item[] {
+  const dropped = new Set(gone);
+  return items.filter((item) => !dropped.has(item));
 }

@@ -174,6 +174,11 @@ export interface PackAddress {
 }
 
 export interface EngineStore {
+  /**
+   * Told when the store may have lost its newest writes (its server was restarted or replaced), before anything else is
+   * asked of it: what is held in memory must be made anew. Absent where that cannot happen.
+   */
+  onReset?(told: () => void): void;
   /** Redis's clock. */
   time(): Promise<number>;
   /** One round trip: the clock, then every inbox and source. */

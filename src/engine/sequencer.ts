@@ -17,7 +17,7 @@ export class Sequencer {
   readonly #store: Pick<EngineStore, 'sequence'>;
   readonly #clock: Clock;
   readonly #meter: Meter;
-  readonly #waiting: PackAddress[] = [];
+  #waiting: PackAddress[] = [];
   readonly #wakeup: Wakeup;
   /** Newest pack lined up, by `<partition>:<type>`: trimming stops there. */
   readonly #through = new Map<string, CommitId>();
@@ -35,6 +35,11 @@ export class Sequencer {
     this.#wakeup.wake();
   }
 
+  /** The partition is closed: its next owner asks the store what is not lined up. What waits here may be of commits that were lost. */
+  drop(partition: number): void {
+    if (this.#waiting.some((one) => one.partition === partition)) this.#waiting = this.#waiting.filter((one) => one.partition !== partition);
+  }
+
   /** The newest pack of a feed that subscribers can see; undefined when this owner lined up none. */
   through(partition: number, type: string): CommitId | undefined {
     return this.#through.get(`${partition}:${type}`);
@@ -50,14 +55,16 @@ export class Sequencer {
   }
 
   async #line(): Promise<boolean> {
-    const addresses = this.#waiting.slice(0, ADDRESSES_MAX);
+    const waiting = this.#waiting;
+    const addresses = waiting.slice(0, ADDRESSES_MAX);
     try {
       await this.#store.sequence(addresses);
     } catch {
       this.#meter.count('read_failures');
       return false;
     }
-    this.#waiting.splice(0, addresses.length);
+    if (this.#waiting === waiting) waiting.splice(0, addresses.length);
+    else this.#waiting = this.#waiting.filter((one) => !addresses.includes(one)); // a partition was dropped meanwhile
     for (const { partition, type, id } of addresses) this.#through.set(`${partition}:${type}`, id);
     return true;
   }

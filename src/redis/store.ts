@@ -13,6 +13,7 @@ import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts'
 import { createFunctionLibrary, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
 import { readPartitionState } from './partition-state.ts';
+import { watchServer } from './server-watch.ts';
 
 export interface StoreSettings {
   /** How long a dedupe id is remembered, ms. */
@@ -37,9 +38,16 @@ const TRIM_PACKS_MAX = 200;
 export async function createRedisStore(client: Redis, keys: Keys, settings: Partial<StoreSettings> = {}): Promise<EngineStore> {
   const library = createFunctionLibrary();
   await guard('load functions', library.load(client));
+  const watch = await guard('tell which server it is', watchServer(client));
   const { dedupeWindowMs, dedupeIdsMax, cursorLengthMax } = { ...DEFAULT_STORE_SETTINGS, ...settings };
-  const call = (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => guard(what, library.call(client, calls));
-  const run = (what: string, commands: readonly Command[]): Promise<unknown[]> => guard(what, runPipeline(client, commands));
+  const call = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => {
+    await watch.unknown();
+    return guard(what, library.call(client, calls));
+  };
+  const run = async (what: string, commands: readonly Command[]): Promise<unknown[]> => {
+    await watch.unknown();
+    return guard(what, runPipeline(client, commands));
+  };
   const callAll = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => throwFirst(what, await call(what, calls));
 
   const appendCall = (partition: number, entries: readonly AppendEntry[]): FunctionCall => {
@@ -53,6 +61,8 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
   };
 
   return {
+    onReset: (told) => watch.onReset(told),
+
     async time() {
       return milliseconds(await guard('tell the time', client.time()));
     },
