@@ -135,18 +135,23 @@ export class EffectLane {
     }
   }
 
-  /** Invariant 3. The timeout is the injected clock's. */
+  /**
+   * Invariant 3. The timeout is the injected clock's. The partition's signal lives as long as its ownership, so what listens
+   * to it is taken off again: a signal made of it with `AbortSignal.any` would stay known to it after every delivery.
+   */
   async #execute(executor: Executor, job: Job): Promise<void> {
     const { clock, settings } = this.#ports;
-    const limit = new AbortController();
+    const attempt = new AbortController();
     const ended = new AbortController();
+    const stop = (): void => attempt.abort(job.signal.reason);
+    job.signal.addEventListener('abort', stop, { once: true });
     void clock.sleep(settings.effectTimeoutMs, ended.signal).then(() => {
-      if (!ended.signal.aborted) limit.abort(new Error(`It did not end within ${settings.effectTimeoutMs} ms.`));
+      if (!ended.signal.aborted) attempt.abort(new Error(`It did not end within ${settings.effectTimeoutMs} ms.`));
     });
-    const signal = AbortSignal.any([job.signal, limit.signal]);
     try {
-      await Promise.race([executor(job.delivery, signal), aborted(signal)]);
+      await Promise.race([executor(job.delivery, attempt.signal), aborted(attempt.signal)]);
     } finally {
+      job.signal.removeEventListener('abort', stop);
       ended.abort();
     }
   }
