@@ -78,6 +78,7 @@ export async function startControlPlane({
     types: fleetTypes(redis, heartbeat),
     sources: [nodeStatusSource],
     owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
+    warn: (message) => log.warn(message),
     settings: { observationGapMs: Math.ceil(heartbeat.intervalMs / OBSERVATION_GAPS_PER_INTERVAL) },
   });
   const hub = new Hub(redis.reader, systemClock);

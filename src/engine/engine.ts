@@ -17,7 +17,8 @@ import type { ObservedTime } from './observed-time.ts';
 import { Outbox } from './outbox.ts';
 import { Partition } from './partition.ts';
 import type { Clock, Doorbell, EngineStore, PartitionState } from './ports.ts';
-import { Rounds } from './rounds.ts';
+import { Notices } from './notices.ts';
+import { Rounds, type Loss } from './rounds.ts';
 import { Sequencer } from './sequencer.ts';
 import { DEFAULT_SETTINGS, type EngineSettings } from './settings.ts';
 import { SourceReader } from './source-reader.ts';
@@ -31,6 +32,8 @@ export interface EngineOptions {
   /** Unique to this process: `<host>-<pid>-<random>`. */
   readonly owner: string;
   readonly settings?: Partial<EngineSettings>;
+  /** Told what an operator should hear of: partitions lost, source entries trimmed unread, effects given up. Must not throw. */
+  readonly warn?: (message: string) => void;
 }
 
 /** What an engine tells of itself. */
@@ -65,6 +68,7 @@ function stage(...loops: readonly ((signal: AbortSignal) => Promise<unknown>)[])
 export class Engine {
   readonly meter = new Meter();
   readonly #options: EngineOptions;
+  readonly #notices: Notices;
   readonly #settings: EngineSettings;
   readonly #types: HostedTypes;
   readonly #partitions: (Partition | undefined)[] = Array.from({ length: PARTITION_COUNT }, () => undefined);
@@ -85,11 +89,13 @@ export class Engine {
     const { store, clock, owner } = options;
     const settings = { ...DEFAULT_SETTINGS, ...options.settings };
     const { meter } = this;
+    const notices = new Notices(clock, options.warn ?? ((): void => {}));
     this.#options = options;
+    this.#notices = notices;
     this.#settings = settings;
     this.#types = new HostedTypes(options.types);
     this.#cache = new ActorCache(settings.cacheBytesMax, () => clock.random());
-    this.#readers = (options.sources ?? []).map((source) => new SourceReader(source, settings.observationGapMs, meter));
+    this.#readers = (options.sources ?? []).map((source) => new SourceReader(source, settings.observationGapMs, meter, notices));
     this.#rounds = new Rounds({
       store,
       clock,
@@ -100,11 +106,11 @@ export class Engine {
       partitions: this.#partitions,
       readers: this.#readers,
       settle: (batches) => this.#settle(batches),
-      lose: (partition, _why, isolate) => this.#lose(partition, isolate),
+      lose: (partition, loss) => this.#lose(partition, loss),
     });
     const fenced = (partition: number): void => this.#close(partition);
     const redisNow = (): number => Math.round(this.#rounds.redisNow());
-    this.#outbox = new Outbox({ store, clock, settings, types: this.#types, meter, owner, redisNow, fenced });
+    this.#outbox = new Outbox({ store, clock, settings, types: this.#types, meter, owner, redisNow, fenced, notices });
     this.#invocations = new Invocations({ store, clock, meter, max: settings.invocationsMax });
     this.#sequencer = new Sequencer(store, clock, meter);
     this.#membership = new Membership({
@@ -227,12 +233,32 @@ export class Engine {
     this.#membership.drop(number);
   }
 
-  #lose(partition: Partition, isolate: string | undefined): void {
+  #lose(partition: Partition, loss: Loss): void {
     if (this.#partitions[partition.number] !== partition) return;
-    if (isolate !== undefined) this.#isolated.set(partition.number, new Set([...partition.isolated, isolate]));
+    this.#tellOf(partition, loss);
+    if (loss.why === 'isolate') this.#isolated.set(partition.number, new Set([...partition.isolated, loss.ref]));
     this.#heard.set(partition.number, { epoch: partition.epoch, observed: partition.observed });
     this.meter.count('reloads');
     this.#close(partition.number);
+  }
+
+  #tellOf({ number, commit }: Partition, loss: Loss): void {
+    switch (loss.why) {
+      case 'fenced':
+        this.#notices.tell('fenced', `Partition ${number} was taken over by another engine; what this one had not committed of it was dropped.`);
+        return;
+      case 'diverged':
+        this.#notices.tell(
+          'diverged',
+          `Redis holds commit ${loss.stored} of partition ${number} as its newest, where ${commit} was expected: it lost what came between, as after a restart or a failover. The partition is read anew.`,
+        );
+        return;
+      case 'isolate':
+        this.#notices.tell('isolate', `The entry ${loss.ref} of partition ${number} was rejected after changes to the same actor; it is applied again, alone.`);
+        return;
+      case 'overtaken': // part of the timer rule, nothing is wrong
+        return;
+    }
   }
 
   #settle(batches: readonly Batch[]): void {

@@ -20,7 +20,6 @@ export const COUNTERS = [
   'delivery_failures',
   'messages',
   'invocations',
-  'inbox_gaps',
   'source_gaps',
   'future_ids',
   'read_failures',

@@ -14,6 +14,7 @@ import type { HostedTypes } from './actor-types.ts';
 import type { OutboxItem } from './batch-writes.ts';
 import { EffectLane, type LaneEvent, type RetryState } from './effect-lane.ts';
 import type { Meter } from './meter.ts';
+import type { Notices } from './notices.ts';
 import type { Clock, CommitId, EngineStore, NumberedEnvelope, RetryEntry } from './ports.ts';
 import type { EngineSettings } from './settings.ts';
 import { Wakeup } from './wakeup.ts';
@@ -30,6 +31,7 @@ export interface OutboxPorts {
   readonly settings: EngineSettings;
   readonly types: HostedTypes;
   readonly meter: Meter;
+  readonly notices: Notices;
   readonly owner: string;
   /** Redis's time, for dead letters. */
   readonly redisNow: () => number;
@@ -186,6 +188,10 @@ export class Outbox {
         else if (entry !== undefined) account.moved.push(entry);
         account.deadLetters.push(JSON.stringify(this.#deadLetter(event.delivery, event.error)));
         this.#ports.meter.count('dead_letters');
+        this.#ports.notices.tell(
+          'effect-exhausted',
+          `The effect ${key} was given up after its last try and is a dead letter now. The last time: ${event.error}`,
+        );
         break;
     }
     this.#acknowledgeWakeup.wake();

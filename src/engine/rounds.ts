@@ -15,10 +15,17 @@ import type { Batch } from './batch-writes.ts';
 import { Loader } from './loader.ts';
 import type { Meter } from './meter.ts';
 import type { Partition } from './partition.ts';
-import type { Clock, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
+import type { Clock, CommitId, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
 import type { EngineSettings } from './settings.ts';
 import type { SourceReader } from './source-reader.ts';
 import { Wakeup } from './wakeup.ts';
+
+/** Why a partition is dropped. `ref`: the entry or timer that must be applied alone. `stored`: the newest commit that Redis has. */
+export type Loss =
+  | { readonly why: 'fenced' }
+  | { readonly why: 'diverged'; readonly stored: CommitId }
+  | { readonly why: 'overtaken' }
+  | { readonly why: 'isolate'; readonly ref: string };
 
 export interface RoundsPorts {
   readonly store: EngineStore;
@@ -33,7 +40,7 @@ export interface RoundsPorts {
   /** Pays what committed batches owe. */
   readonly settle: (batches: readonly Batch[]) => void;
   /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
-  readonly lose: (partition: Partition, why: 'fenced' | 'diverged' | 'overtaken' | 'isolate', isolate?: string) => void;
+  readonly lose: (partition: Partition, loss: Loss) => void;
 }
 
 /** Between failed tries of reading or committing, ms: long enough not to spin, short enough not to be noticed. */
@@ -218,7 +225,7 @@ export class Rounds {
       const partition = owned[this.#turn++ % owned.length] as Partition;
       const built = this.#builder.build(partition, this.#readAt);
       this.#loader.release();
-      if (built.kind === 'isolate') this.#ports.lose(partition, 'isolate', built.ref);
+      if (built.kind === 'isolate') this.#ports.lose(partition, { why: 'isolate', ref: built.ref });
       if (built.kind !== 'batch') continue;
       batches.push(built.batch);
       events += built.batch.size;
@@ -258,7 +265,7 @@ export class Rounds {
     const { meter, lose } = this.#ports;
     if (result.kind !== 'committed') {
       meter.count(result.kind);
-      lose(partition, result.kind);
+      lose(partition, result.kind === 'diverged' ? { why: 'diverged', stored: result.stored } : { why: result.kind });
       return false;
     }
     meter.count('commits');

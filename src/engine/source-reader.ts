@@ -9,6 +9,7 @@ import { compareEntryIds, millisecondsOf, partitionOf, STREAM_START } from '../p
 import type { StreamSource } from '../protocol/source.ts';
 import { joinEvidence } from './observed-time.ts';
 import type { Meter } from './meter.ts';
+import type { Notices } from './notices.ts';
 import type { Partition, SourceItem, SourceProof } from './partition.ts';
 import type { ReadResult } from './ports.ts';
 
@@ -21,15 +22,17 @@ export class SourceReader {
   readonly source: StreamSource;
   readonly #gapMsMax: number;
   readonly #meter: Meter;
+  readonly #notices: Notices;
   /** How far the stream has been read. */
   position: string | null = null;
   /** The newest read was full: there is more. */
   backlog = false;
 
-  constructor(source: StreamSource, gapMsMax: number, meter: Meter) {
+  constructor(source: StreamSource, gapMsMax: number, meter: Meter, notices: Notices) {
     this.source = source;
     this.#gapMsMax = gapMsMax;
     this.#meter = meter;
+    this.#notices = notices;
   }
 
   /** A partition was taken over that has read less: go back to where it stands. Partitions further on skip what they had. */
@@ -68,16 +71,32 @@ export class SourceReader {
     this.backlog = read.entries.length >= count;
     const watermark = this.backlog && newest !== undefined ? Math.min(millisecondsOf(newest), readAt - 1) : readAt - 1;
     const times = read.entries.map(([id]) => Math.min(millisecondsOf(id), readAt - 1));
-    if (newest !== undefined && millisecondsOf(newest) > readAt + FUTURE_ID_MS) this.#meter.count('future_ids', 1);
+    if (newest !== undefined && millisecondsOf(newest) > readAt + FUTURE_ID_MS) this.#tellFuture(newest);
     if (!this.backlog) times.push(readAt - 1);
     const lost = read.firstId !== null && after !== STREAM_START && this.#isPast(read, after);
-    if (lost) this.#meter.count('source_gaps', 1);
+    if (lost) this.#tellGap(after, read.firstId);
     return {
       last: newest ?? after,
       watermark,
       evidence: joinEvidence(times, this.#gapMsMax),
       ...(lost ? { lostBefore: Math.min(millisecondsOf(read.firstId), readAt - 1) } : {}),
     };
+  }
+
+  #tellFuture(id: string): void {
+    this.#meter.count('future_ids');
+    this.#notices.tell(
+      'future-id',
+      `The stream ${this.source.stream} holds the id ${id}, which is ahead of Redis's clock: somebody named it. No time is taken from it, but later ids cannot be smaller; rename the stream aside when it is inconvenient.`,
+    );
+  }
+
+  #tellGap(after: string, first: string): void {
+    this.#meter.count('source_gaps');
+    this.#notices.tell(
+      'source-gap',
+      `Entries of the stream ${this.source.stream} between ${after} and ${first} were trimmed before they were read. Nobody is declared silent for that time; keep more of the stream if it happens again.`,
+    );
   }
 
   /** The stream's first entry is newer than our position although the read went on from there: something between was trimmed unread. */

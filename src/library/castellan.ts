@@ -258,7 +258,16 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
     const types = new HostedTypes(this.#withEngine ? this.#hosted : this.#hosted.map(withoutEffects));
     const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types, clock: systemClock });
     const engine = this.#withEngine
-      ? new Engine({ store: redis.engineStore, doorbell: redis.doorbell, clock: systemClock, types: this.#hosted, sources, owner: ownerName(), settings })
+      ? new Engine({
+          store: redis.engineStore,
+          doorbell: redis.doorbell,
+          clock: systemClock,
+          types: this.#hosted,
+          sources,
+          owner: ownerName(),
+          settings,
+          warn: (message) => log.warn(message),
+        })
       : undefined;
     const parts: Parts = { redis, client, engine };
     try {

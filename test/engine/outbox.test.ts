@@ -3,6 +3,7 @@ import { registerActorType } from '../../src/core/kernel.ts';
 import { HostedTypes } from '../../src/engine/actor-types.ts';
 import type { OutboxItem } from '../../src/engine/batch-writes.ts';
 import { Meter } from '../../src/engine/meter.ts';
+import { Notices } from '../../src/engine/notices.ts';
 import { Outbox } from '../../src/engine/outbox.ts';
 import type { EngineStore } from '../../src/engine/ports.ts';
 import { DEFAULT_SETTINGS } from '../../src/engine/settings.ts';
@@ -29,11 +30,13 @@ function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean 
   const calls: Acknowledgement[] = [];
   const messages: number[][] = [];
   const fenced: number[] = [];
+  const warnings: string[] = [];
   let fails = 0;
   const types = new HostedTypes(
     workloadTypes(async () => null).map((definition) => ({ registered: registerActorType(definition), executors: { print: executor, log: executor } })),
   );
   const outbox = new Outbox({
+    notices: new Notices(clock, (text) => void warnings.push(text)),
     store: {
       acknowledge: async (call) => {
         calls.push(call);
@@ -65,7 +68,7 @@ function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean 
     await clock.advance(0);
     await ended;
   };
-  return { outbox, clock, calls, messages, fenced, stop, failMessages: (times: number) => void (fails = times) };
+  return { outbox, clock, calls, messages, fenced, warnings, stop, failMessages: (times: number) => void (fails = times) };
 }
 
 const works: Executor = async () => undefined;
@@ -118,7 +121,7 @@ describe('the outbox', () => {
   });
 
   it('stores one dead letter for an effect that is given up, even when the answer is lost', async () => {
-    const { outbox, clock, calls, stop } = fixture(
+    const { warnings, outbox, clock, calls, stop } = fixture(
       async () => {
         throw new Error('no');
       },
@@ -129,6 +132,8 @@ describe('the outbox', () => {
     const letters = new Map(calls.filter(({ deadLetters }) => deadLetters.length > 0).map(({ number, deadLetters }) => [number, deadLetters.length]));
     expect([...letters.values()]).toEqual([1]);
     expect(JSON.parse(calls[calls.length - 1]?.deadLetters[0] ?? '{}')).toMatchObject({ code: 'effect_failed', actor: 'printer/a' });
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatch(/printer\/a#7-\d+-0 was given up/);
     expect(outbox.depth).toBe(0);
     await stop();
   });
