@@ -69,6 +69,7 @@ export class BatchBuilder {
     const { settings, meter } = this.#context;
     const watermark = partition.watermark;
     if (partition.blocked || watermark <= 0) return { kind: 'nothing' };
+    if (partition.isIdle(watermark) && !this.#checkpointDue(partition, readAt)) return { kind: 'nothing' };
     const commitId = `${partition.epoch}-${partition.commitNumber + 1}`;
     const writes = new BatchWrites(partition, commitId, this.#context.cacheSet);
     const firings = new Map<ActorKey, number>();

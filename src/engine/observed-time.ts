@@ -58,6 +58,11 @@ export class ObservedTime {
     return this.#segments[0] as Segment;
   }
 
+  /** No hole lies between where the partition stands and the newest evidence. */
+  get inNewest(): boolean {
+    return this.#segments.length === 1;
+  }
+
   /** What the clock shows at its newest evidence. */
   get observed(): number {
     const last = this.#last();

@@ -199,6 +199,11 @@ export class Partition {
     return false;
   }
 
+  /** Nothing was read that waits, no timer is due, and the observed clock stands in its newest segment. */
+  isIdle(watermark: number): boolean {
+    return !this.hasPending() && this.nextFiring() > watermark && this.observed.inNewest;
+  }
+
   /** Partition time at which the next timer could fire; Infinity when none is armed. */
   nextFiring(): number {
     return Math.min(this.timers.nextDue(), this.liveness.nextDue() + this.observed.current.closedMs);
