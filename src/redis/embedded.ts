@@ -102,7 +102,8 @@ async function launch(program: string, folder: string, port: number): Promise<Em
     loglevel: 'notice',
     save: '',
     appendonly: 'yes',
-    appendfsync: 'everysec',
+    // With everysec, Redis answers before it has written while a fsync runs: killed then, it forgets what was accepted.
+    appendfsync: 'always',
     'maxmemory-policy': 'noeviction',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);

@@ -52,7 +52,7 @@ describe('the embedded Redis', () => {
   it('listens on loopback only, with the append-only file on and nothing evicted', async () => {
     const { url } = await start();
     const settings = await use(url, (client) => client.config('GET', 'bind', 'appendonly', 'appendfsync', 'maxmemory-policy'));
-    expect(asPairs(settings)).toEqual({ bind: '127.0.0.1', appendonly: 'yes', appendfsync: 'everysec', 'maxmemory-policy': 'noeviction' });
+    expect(asPairs(settings)).toEqual({ bind: '127.0.0.1', appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' });
   });
 
   it('adopts the server of a run that has ended, and stops it', async () => {
