@@ -48,9 +48,8 @@ export interface VerdictEvent {
 /** What people are shown of a node's connection. */
 export type NodeState = 'online' | 'degraded' | 'offline' | 'unknown';
 
-/** Parameters of the effect `publishNodeState`. When it happened is the delivery's step time. */
+/** Parameters of the effect `publishNodeState`. Which node and when: the delivery's actor and step time. */
 export type NodeStateChange = {
-  readonly nodeId: string;
   readonly orgId: string;
   readonly state: NodeState;
   readonly reason: string;

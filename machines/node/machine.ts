@@ -38,7 +38,6 @@ function published(state: NodeState) {
   return {
     type: 'publishNodeState' as const,
     params: ({ context, event }: { context: NodeContext; event: NodeEvent }): NodeStateChange => ({
-      nodeId: context.id,
       orgId: context.org,
       state,
       reason: 'reason' in event ? event.reason : '',

@@ -106,7 +106,8 @@ export function nodeStatusPublication(
  * `id` is the command's key, the same at every try, so that a reader can drop a repeat.
  */
 export function nodeStateMessage(delivery: Delivery): ChannelMessage {
-  const { nodeId, orgId, state, reason } = delivery.command.params as NodeStateChange;
+  const { orgId, state, reason } = delivery.command.params as NodeStateChange;
+  const nodeId = idOf(delivery.actor);
   const message = { version: '1.0', nodeId, orgId, state, since: rfc3339(delivery.at), reason, id: delivery.key };
   return [`node:state:${nodeId}`, JSON.stringify(message)];
 }

@@ -14,8 +14,8 @@ import { packRecord, unpackRecord, type PackedRecord } from './stored-record.ts'
 
 /** Index into the pack's table. */
 type Repeated = number;
-/** The table, then the transitions. */
-type Pack = readonly [table: readonly Json[], ...transitions: PackedTransition[]];
+/** The table and the first step time, then the transitions. */
+type Pack = readonly [table: readonly Json[], base: number, ...transitions: PackedTransition[]];
 
 type PackedCause = readonly [source: EventSource | Repeated, ref: string, causation?: string | 0, traceparent?: string];
 /** An event stands for itself, a timer is its key, a settled promise a list. */
@@ -25,7 +25,8 @@ type PackedCommand = readonly [name: string, params: Json] | readonly [to: strin
 type PackedTransition = readonly [
   id: string,
   revision: number,
-  at: number,
+  /** Milliseconds after the pack's first step time. */
+  afterMs: number,
   version: string,
   stimulus: PackedStimulus,
   cause: PackedCause,
@@ -41,14 +42,15 @@ type PackedTransition = readonly [
 /** JSON of the transitions of one commit and one type, in their order. */
 export function encodePack(transitions: readonly Transition[]): string {
   const table = new Table();
-  const packed = transitions.map((transition) => packTransition(transition, table));
-  return JSON.stringify([table.values, ...packed]);
+  const base = transitions[0]?.at ?? 0;
+  const packed = transitions.map((transition) => packTransition(transition, table, base));
+  return JSON.stringify([table.values, base, ...packed]);
 }
 
 /** The transitions of a pack. `type` is the feed's actor type. */
 export function decodePack(type: string, pack: string): readonly Transition[] {
-  const [table, ...transitions] = JSON.parse(pack) as Pack;
-  return transitions.map((packed) => unpackTransition(type, packed, table));
+  const [table, base, ...transitions] = JSON.parse(pack) as Pack;
+  return transitions.map((packed) => unpackTransition(type, packed, table, base));
 }
 
 /** What repeats in a pack, each once, in the order of its first use. */
@@ -80,12 +82,12 @@ function lookUp(packed: Json, table: readonly Json[]): Json {
   return typeof packed === 'number' ? (table[packed] ?? null) : packed;
 }
 
-function packTransition(one: Transition, table: Table): PackedTransition {
+function packTransition(one: Transition, table: Table, base: number): PackedTransition {
   const { commands, emitted, logs, checkpoint } = one;
   const packed: unknown[] = [
     idOf(one.key),
     one.revision,
-    one.at,
+    one.at - base,
     one.version,
     packStimulus(one.stimulus),
     packCause(one.cause, table),
@@ -102,12 +104,12 @@ function packTransition(one: Transition, table: Table): PackedTransition {
   return packed as unknown as PackedTransition;
 }
 
-function unpackTransition(type: string, packed: PackedTransition, table: readonly Json[]): Transition {
-  const [id, revision, at, version, stimulus, cause, from, to, previous, commands, emitted, logs, checkpoint] = packed;
+function unpackTransition(type: string, packed: PackedTransition, table: readonly Json[], base: number): Transition {
+  const [id, revision, afterMs, version, stimulus, cause, from, to, previous, commands, emitted, logs, checkpoint] = packed;
   return {
     key: actorKey(type, id),
     revision,
-    at,
+    at: base + afterMs,
     version,
     stimulus: unpackStimulus(stimulus),
     cause: unpackCause(cause, table),

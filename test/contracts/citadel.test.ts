@@ -201,7 +201,7 @@ describe('what is published', () => {
     epoch: 1,
     revision: 2,
     at: 1_700_000_000_123,
-    command: { kind: 'effect' as const, name: 'publishNodeState', params: { nodeId: 'gpu-1', orgId: 'acme', state: 'degraded', reason: 'no status for 65 s' } },
+    command: { kind: 'effect' as const, name: 'publishNodeState', params: { orgId: 'acme', state: 'degraded', reason: 'no status for 65 s' } },
   };
 
   it('is each status as it came, for the organisation', () => {

@@ -17,7 +17,7 @@ import type { Decision, LiveActor } from '../../src/core/decision.ts';
 import { registerActorType, restore, serialize, step, type RegisteredType } from '../../src/core/kernel.ts';
 import type { EffectCommand, MessageCommand } from '../../src/protocol/command.ts';
 import type { MachineEvent, Stimulus } from '../../src/protocol/envelope.ts';
-import { typeOf, type ActorKey } from '../../src/protocol/ids.ts';
+import { idOf, typeOf, type ActorKey } from '../../src/protocol/ids.ts';
 
 interface Actor {
   live: LiveActor;
@@ -27,7 +27,7 @@ interface Actor {
 
 export class World {
   now = 1_700_000_000_000;
-  readonly effects: EffectCommand[] = [];
+  readonly effects: (EffectCommand & { readonly actor: ActorKey })[] = [];
   /** Messages sent so far, also those that were lost. */
   readonly messages: MessageCommand[] = [];
   /** Decisions so far, by kind. */
@@ -111,8 +111,8 @@ export class World {
     return [...this.#actor(key).due.keys()];
   }
 
-  nodeChanges(): readonly NodeStateChange[] {
-    return this.effects.filter(({ name }) => name === 'publishNodeState').map(({ params }) => params as NodeStateChange);
+  nodeChanges(): readonly (NodeStateChange & { readonly nodeId: string })[] {
+    return this.effects.filter(({ name }) => name === 'publishNodeState').map(({ actor, params }) => ({ ...(params as NodeStateChange), nodeId: idOf(actor) }));
   }
 
   incidents(): readonly string[] {
@@ -144,7 +144,7 @@ export class World {
     if (decision.kind === 'transition') {
       for (const command of decision.commands) {
         if (command.kind === 'effect') {
-          this.effects.push(command);
+          this.effects.push({ ...command, actor: key });
           continue;
         }
         this.messages.push(command);

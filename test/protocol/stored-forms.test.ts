@@ -60,7 +60,7 @@ const record: fc.Arbitrary<ActorRecord> = fc
     atCreation: fc.boolean(),
     oddPaths: fc.boolean(),
     timers: fc.dictionary(
-      name.map((id) => `|${id}`),
+      fc.tuple(fc.constantFrom('|', '|xstate.after.', 'child|', 'child|xstate.after.', '|>', '>|'), name).map(([before, id]) => before + id),
       timer,
       { maxKeys: 3, noNullPrototype: true },
     ),
