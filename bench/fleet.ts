@@ -26,7 +26,8 @@ export async function fleet(): Promise<readonly Figure[]> {
     { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] },
   );
   try {
-    await engine.until(NODES);
+    // Each node's first status, and its message to the fleet.
+    await engine.until(NODES * 2);
     await sleep(2_000);
     const before = await engine.report();
     const redisBefore = await redisCpuMs(client);
