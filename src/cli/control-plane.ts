@@ -70,35 +70,36 @@ export async function startControlPlane({
   const settings = readHttpSettings(environment, localNodeId);
 
   const redis = await connectRedis(target, { onError: (error, client) => log.warn({ client, error: error.message }, 'Redis link') });
-  for (const warning of redis.server.warnings) log.warn(warning);
-  const engine = new Engine({
-    store: redis.engineStore,
-    doorbell: redis.doorbell,
-    clock: systemClock,
-    types: fleetTypes(redis, heartbeat),
-    sources: [nodeStatusSource],
-    owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
-    warn: (message) => log.warn(message),
-    settings: { observationGapMs: Math.ceil(heartbeat.intervalMs / OBSERVATION_GAPS_PER_INTERVAL) },
-  });
-  const hub = new Hub(redis.reader, systemClock);
-  const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
-  const controlPlane = createControlPlane({
-    engine,
-    client,
-    reader: redis.reader,
-    types: engine.types,
-    time: () => redis.store.time(),
-    uptimeMs: () => systemClock.now() - began,
-  });
-  const http = await createHttpServer({ controlPlane, settings, tokenKeys, ownSecret: secret, version: version(), logger: log });
+  const running: (() => Promise<unknown>)[] = [() => redis.close()];
   const stop = async (): Promise<void> => {
-    await http.app.close();
-    await client.stop();
-    await engine.stop();
-    await redis.close();
+    for (const end of running.toReversed()) await end();
   };
   try {
+    for (const warning of redis.server.warnings) log.warn(warning);
+    const engine = new Engine({
+      store: redis.engineStore,
+      doorbell: redis.doorbell,
+      clock: systemClock,
+      types: fleetTypes(redis, heartbeat),
+      sources: [nodeStatusSource],
+      owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
+      warn: (message) => log.warn(message),
+      settings: { observationGapMs: Math.ceil(heartbeat.intervalMs / OBSERVATION_GAPS_PER_INTERVAL) },
+    });
+    running.push(() => engine.stop());
+    const hub = new Hub(redis.reader, systemClock);
+    const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
+    running.push(() => client.stop());
+    const controlPlane = createControlPlane({
+      engine,
+      client,
+      reader: redis.reader,
+      types: engine.types,
+      time: () => redis.store.time(),
+      uptimeMs: () => systemClock.now() - began,
+    });
+    const http = await createHttpServer({ controlPlane, settings, tokenKeys, ownSecret: secret, version: version(), logger: log });
+    running.push(() => http.app.close());
     await client.start();
     await engine.start();
     const url = await http.app.listen({ host, port });

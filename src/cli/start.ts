@@ -10,9 +10,11 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { nodeIdFrom } from '../agent/identity.ts';
-import { readListenAddress } from '../http/settings.ts';
+import { heartbeatSettingsFrom } from '../fleet/heartbeat-settings.ts';
+import { readHttpSettings, readListenAddress } from '../http/settings.ts';
 import { startEmbeddedRedis } from '../redis/embedded.ts';
-import { describeTarget, parseRedisUrl, redisOptionsFrom, type RedisTarget } from '../redis/target.ts';
+import { parseRedisUrl, redisOptionsFrom, type RedisTarget } from '../redis/target.ts';
+import { agentInterval } from './agent-interval.ts';
 import { AgentProcess } from './agent-process.ts';
 import type { StartControlPlane } from './control-plane.ts';
 import { portTrouble, requireFreePort } from './port.ts';
@@ -40,7 +42,8 @@ async function start(environment: Environment, startControlPlane: StartControlPl
   const named = redisOptionsFrom(environment);
   const dataDir = readDataDir(environment);
   const log = createLog('castellan', readLogLevel(environment, 'warn'));
-  await requireFreePort(host, port); // (2)
+  requireUsable(environment); // (2)
+  await requireFreePort(host, port);
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
 
   const askedToStop = untilAskedToStop();
@@ -62,7 +65,7 @@ async function start(environment: Environment, startControlPlane: StartControlPl
     agent.start();
     running.push(() => agent.stop());
 
-    console.log(banner({ inspector: controlPlane.inspectorLink, redis: redis.environment['REDIS_URL'] || describeTarget(redis.target), nodeId, dataDir }));
+    console.log(banner({ inspector: controlPlane.inspectorLink, redis: urlOf(redis.target), nodeId, dataDir }));
     await askedToStop;
     console.log('\nStopping …');
   } finally {
@@ -71,10 +74,22 @@ async function start(environment: Environment, startControlPlane: StartControlPl
   console.log('Stopped. "npm start" goes on from here.');
 }
 
+/** Upholds (2). The agent has a process of its own, which would die again and again of what can be said now. */
+function requireUsable(environment: Environment): void {
+  heartbeatSettingsFrom(environment);
+  agentInterval(environment);
+  readHttpSettings(environment);
+}
+
 async function startOwnRedis(dataDir: string, running: (() => Promise<void>)[]): Promise<{ readonly target: RedisTarget; readonly environment: Environment }> {
   const embedded = await startEmbeddedRedis({ dataDir, log: { info: console.log, warn: console.log } });
   running.push(() => embedded.stop());
   return { target: parseRedisUrl(embedded.url), environment: { REDIS_URL: embedded.url } };
+}
+
+/** For `redis-cli -u`; without user and password, which would stay on the screen and in the journal of a service. */
+function urlOf({ host, port, db, tls }: RedisTarget): string {
+  return `${tls ? 'rediss' : 'redis'}://${host.includes(':') ? `[${host}]` : host}:${port}/${db}`;
 }
 
 function banner({ inspector, redis, nodeId, dataDir }: { readonly [name in 'inspector' | 'redis' | 'nodeId' | 'dataDir']: string }): string {

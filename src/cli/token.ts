@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { readSecret } from '../http/auth/first-start.ts';
 import { ROLES, type Role } from '../http/auth/principal.ts';
 import { issueToken } from '../http/auth/tokens.ts';
+import { jwtSecret } from '../http/settings.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
 import { controlPlaneClient } from './control-plane-client.ts';
 import { environmentWith, readDataDir, type Environment } from './settings.ts';
@@ -52,7 +53,7 @@ async function makeToken({ user, role, org, expiresIn }: TokenFlags, environment
 }
 
 async function signingSecret(environment: Environment): Promise<Uint8Array> {
-  if (environment['JWT_SECRET'] && !environment['JWT_JWKS_URL']) return new TextEncoder().encode(environment['JWT_SECRET']);
+  if (environment['JWT_SECRET'] && !environment['JWT_JWKS_URL']) return jwtSecret(environment['JWT_SECRET']);
   const dataDir = readDataDir(environment);
   const secret = await readSecret(dataDir);
   if (secret === undefined)

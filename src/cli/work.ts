@@ -8,6 +8,7 @@ import { createAgent } from '../agent/create-agent.ts';
 import { redisPublisher } from '../agent/redis-publisher.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
 import { parseRedisUrl, redisOptionsFrom, type RedisTarget } from '../redis/target.ts';
+import { agentInterval } from './agent-interval.ts';
 import { createLog, readLogLevel, type Environment } from './settings.ts';
 import { untilAskedToStop } from './signals.ts';
 import type { Agent } from '../agent/agent.ts';
@@ -15,10 +16,6 @@ import type { Logger } from 'pino';
 
 const DEFAULT_QUEUE = 'jobs:v1:gpu-general';
 const DEFAULT_STATUS_PORT = 8080;
-const DEFAULT_INTERVAL_MS = 30_000;
-/** Below this, observing would take a good part of the interval. */
-const INTERVAL_MS_MIN = 250;
-const INTERVAL_MS_MAX = 3_600_000;
 
 export interface WorkSettings {
   /** Absent: nothing is reported, the agent only answers on its status port. */
@@ -91,19 +88,10 @@ export function workSettings(flags: WorkFlags, env: Environment): Omit<WorkSetti
     ...(flags.redisStatus && redis !== undefined ? { redis } : {}),
     ...(flags.nodeId === undefined ? {} : { nodeId: flags.nodeId }),
     statusPort: flags.statusPort,
-    intervalMs: heartbeatInterval(env['HEARTBEAT_INTERVAL_MS']),
+    intervalMs: agentInterval(env),
     ...(env['CITADEL_DEVICE_CODE'] ? { deviceCode: env['CITADEL_DEVICE_CODE'] } : {}),
     ...(env['DOCKER_HOST'] ? { dockerHost: env['DOCKER_HOST'] } : {}),
   };
-}
-
-function heartbeatInterval(text: string | undefined): number {
-  if (!text) return DEFAULT_INTERVAL_MS;
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < INTERVAL_MS_MIN || value > INTERVAL_MS_MAX) {
-    throw new InvalidSettingError('HEARTBEAT_INTERVAL_MS', `must be a whole number from ${INTERVAL_MS_MIN} to ${INTERVAL_MS_MAX}.`);
-  }
-  return value;
 }
 
 function parseSwitch(text: string): boolean {

@@ -1,6 +1,7 @@
 /** The settings of the control plane's HTTP: read from the environment, checked, with their defaults. */
 import { InvalidSettingError } from '../protocol/errors.ts';
 import type { TokenKeys } from './auth/tokens.ts';
+import { allowedNetwork } from './live/allowed-network.ts';
 
 /**
  * Where nodes may be asked live: the mesh's own addresses (RFC 6598, as Tailscale uses them) and private ranges
@@ -10,6 +11,8 @@ export const DEFAULT_LIVE_NETWORKS = ['100.64.0.0/10', '10.0.0.0/8', '172.16.0.0
 export const DEFAULT_PORT = 3001;
 /** Requests a minute of one address: a loop that went wild is stopped, a busy program (1,000 a second) is not. */
 export const DEFAULT_REQUESTS_PER_MINUTE = 60_000;
+/** The output of HS256's hash. */
+const SECRET_BYTES_MIN = 32;
 
 export interface HttpSettings {
   /** Origins of browsers' pages, besides our own, that may call. `*`: any, without cookies. */
@@ -35,9 +38,11 @@ export function readHttpSettings(env: Environment, localNodeId?: string): HttpSe
   const requestsPerMinute = perMinute === undefined || perMinute === '' ? DEFAULT_REQUESTS_PER_MINUTE : Number(perMinute);
   if (!Number.isInteger(requestsPerMinute) || requestsPerMinute < 1)
     throw new InvalidSettingError('HTTP_REQUESTS_PER_MINUTE', 'must be a whole number of at least 1.');
+  const liveNetworks = commaList(env['LIVE_NETWORKS']) ?? DEFAULT_LIVE_NETWORKS;
+  allowedNetwork(liveNetworks); // refuses one that is not a network before anything is started
   return {
     corsOrigins: readOrigins(env['CORS_ORIGIN']),
-    liveNetworks: commaList(env['LIVE_NETWORKS']) ?? DEFAULT_LIVE_NETWORKS,
+    liveNetworks,
     requestsPerMinute,
     ...(localNodeId === undefined ? {} : { localNodeId }),
   };
@@ -57,8 +62,16 @@ export function readTokenKeys(env: Environment, ownSecret: Uint8Array): TokenKey
       throw new InvalidSettingError('JWT_AUDIENCE', 'is needed with JWT_JWKS_URL: tokens that the provider made for other programs must not be accepted.');
     return { kind: 'key-set', url: readUrl('JWT_JWKS_URL', env['JWT_JWKS_URL']), issuer, audience };
   }
-  if (env['JWT_SECRET']) return { kind: 'secret', secret: new TextEncoder().encode(env['JWT_SECRET']), strict: false, ...names };
+  if (env['JWT_SECRET']) return { kind: 'secret', secret: jwtSecret(env['JWT_SECRET']), strict: false, ...names };
   return { kind: 'secret', secret: ownSecret, strict: true };
+}
+
+/** The key of `JWT_SECRET`. A shorter one than the hash can be guessed from one token, without asking us (RFC 7518, 3.2). */
+export function jwtSecret(text: string): Uint8Array {
+  const secret = new TextEncoder().encode(text);
+  if (secret.length < SECRET_BYTES_MIN)
+    throw new InvalidSettingError('JWT_SECRET', `must have at least ${SECRET_BYTES_MIN} characters. "openssl rand -base64 48" makes one.`);
+  return secret;
 }
 
 function readOrigins(text: string | undefined): readonly string[] | '*' {

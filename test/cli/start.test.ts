@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -103,5 +103,16 @@ describe('castellan start', () => {
     expect(await started.ended).toBe(1);
     occupant.close();
     expect(started.output()).toContain(`The setting PORT is ${port}, which another program already uses on 127.0.0.1.`);
+  });
+
+  it.each([
+    ['HEARTBEAT_INTERVAL_MS', '100', /HEARTBEAT_INTERVAL_MS must be a whole number from 250/],
+    ['HEARTBEAT_SKEW_MS', 'soon', /HEARTBEAT_SKEW_MS is "soon"/],
+    ['LIVE_NETWORKS', 'my-network', /LIVE_NETWORKS must list networks/],
+  ])('refuses an unusable %s before it starts anything', async (name, value, message) => {
+    started = startIn(folder, { [name]: value });
+    expect(await started.ended).toBe(1);
+    expect(started.output()).toMatch(message);
+    expect(await readdir(folder)).toEqual([]);
   });
 });

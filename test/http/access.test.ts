@@ -80,6 +80,10 @@ describe('bearer tokens with a shared secret', () => {
     expect(await statusWith(server, handMade(HS256, claims({ iss: 'elsewhere', aud: undefined }), secret))).toBe(401);
   });
 
+  it('a JWT_SECRET that can be guessed is refused', () => {
+    expect(() => readTokenKeys({ JWT_SECRET: 'secret' }, SECRET)).toThrow(/JWT_SECRET must have at least 32 characters/);
+  });
+
   it('with JWT_SECRET and JWT_AUDIENCE the audience is required', async () => {
     const secret = 'shared with another program, long enough';
     const server = await startFixture({ tokenKeys: readTokenKeys({ JWT_SECRET: secret, JWT_AUDIENCE: 'fleet' }, SECRET) });
