@@ -198,7 +198,7 @@ export class Engine {
     const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number), before);
     this.#isolated.delete(number);
     this.#heard.delete(number);
-    this.#sequencer.add(unsequenced);
+    this.#sequencer.open(number, this.#types.names, state.commit, unsequenced);
     this.#outbox.open(number, state.epoch, state.outbox, state.retries);
     for (const { key, record } of running) this.#resumeInvocations(number, key, record);
     this.#partitions[number] = partition;

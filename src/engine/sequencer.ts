@@ -29,6 +29,12 @@ export class Sequencer {
     this.#wakeup = new Wakeup(clock);
   }
 
+  /** A partition was taken over: what its last owner did not line up comes first (3); of the other types everything up to `commit` is. */
+  open(partition: number, types: readonly string[], commit: CommitId, unsequenced: readonly PackAddress[]): void {
+    for (const type of types) if (!unsequenced.some((pack) => pack.type === type)) this.#through.set(`${partition}:${type}`, commit);
+    this.add(unsequenced);
+  }
+
   add(addresses: readonly PackAddress[]): void {
     if (addresses.length === 0) return;
     this.#waiting.push(...addresses);
@@ -40,7 +46,7 @@ export class Sequencer {
     if (this.#waiting.some((one) => one.partition === partition)) this.#waiting = this.#waiting.filter((one) => one.partition !== partition);
   }
 
-  /** The newest pack of a feed that subscribers can see; undefined when this owner lined up none. */
+  /** Up to where subscribers can see a feed; undefined while what the last owner left is not lined up. */
   through(partition: number, type: string): CommitId | undefined {
     return this.#through.get(`${partition}:${type}`);
   }

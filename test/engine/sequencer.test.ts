@@ -24,6 +24,23 @@ describe('the sequencer', () => {
     await ended;
   });
 
+  it('takes what the last owner lined up for granted, and lines up first what it left', async () => {
+    const lined: string[] = [];
+    const sequence = async (addresses: readonly PackAddress[]): Promise<void> => void lined.push(...addresses.map(({ type, id }) => `${type} ${id}`));
+    const sequencer = new Sequencer({ sequence }, new ManualClock(), new Meter());
+    sequencer.open(1, ['job', 'node'], '1-9', [pack('1-8'), pack('1-9')]);
+    sequencer.add([pack('2-1', 'node')]);
+    expect(sequencer.through(1, 'node')).toBe('1-9');
+    expect(sequencer.through(1, 'job')).toBeUndefined();
+    const abort = new AbortController();
+    const ended = sequencer.run(abort.signal);
+    await settled();
+    expect(lined).toEqual(['job 1-8', 'job 1-9', 'node 2-1']);
+    expect(sequencer.through(1, 'job')).toBe('1-9');
+    abort.abort();
+    await ended;
+  });
+
   it('says a failed call again before anything newer, and trims nothing meanwhile', async () => {
     const calls: string[][] = [];
     const clock = new ManualClock();
