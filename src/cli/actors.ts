@@ -41,6 +41,7 @@ async function list(client: ControlPlaneClient, { type, state, longerThan, json 
 }
 
 async function show(client: ControlPlaneClient, address: string, json: boolean): Promise<void> {
+  if (!address.includes('/')) throw new InvalidSettingError('actor', `is ${JSON.stringify(address.slice(0, 160))}; an address is type/id, such as node/gpu-1.`);
   const { type, id } = parseActorKey(address);
   const path = `/api/actors/${type}/${encodeURIComponent(id)}`;
   const actor = await client.get<ActorView>(path);

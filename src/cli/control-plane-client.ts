@@ -7,7 +7,7 @@
  */
 import { readAdminToken } from '../http/auth/first-start.ts';
 import { isLoopback } from '../http/live/allowed-network.ts';
-import { DEFAULT_PORT } from '../http/settings.ts';
+import { DEFAULT_PORT, readListenAddress } from '../http/settings.ts';
 import type { FeedItem, Page, TransitionView } from '../protocol/control-plane.ts';
 import { ControlPlaneRefusedError, ControlPlaneUnreachableError, InvalidSettingError } from '../protocol/errors.ts';
 import { readServerSentEvents } from './server-sent-events.ts';
@@ -32,7 +32,14 @@ type Query = { readonly [name: string]: string | number | undefined };
 /** Reads `CASTELLAN_URL`, `CASTELLAN_TOKEN` and the data folder. */
 export async function controlPlaneClient(environment: Environment): Promise<ControlPlaneClient> {
   const base = readBaseUrl(environment);
-  const token = environment['CASTELLAN_TOKEN'] || (isThisMachine(base) ? await readAdminToken(readDataDir(environment)) : undefined);
+  const given = environment['CASTELLAN_TOKEN'] || undefined;
+  const token = given ?? (isThisMachine(base) ? await readAdminToken(readDataDir(environment)) : undefined);
+  const hint401 =
+    token === undefined
+      ? ' Set CASTELLAN_TOKEN, or run this where CASTELLAN_DATA_DIR is.'
+      : given === undefined
+        ? ` It is the one of ${readDataDir(environment)}; name the server's own folder in CASTELLAN_DATA_DIR, or set CASTELLAN_TOKEN.`
+        : ' It is the one of CASTELLAN_TOKEN; "castellan token" makes another.';
   const call = async (path: string, options: { readonly query?: Query; readonly method?: string; readonly body?: unknown; readonly signal?: AbortSignal }) => {
     const headers = new Headers(token === undefined ? {} : { authorization: `Bearer ${token}` });
     if (options.body !== undefined) headers.set('content-type', 'application/json');
@@ -45,7 +52,7 @@ export async function controlPlaneClient(environment: Environment): Promise<Cont
     }).catch((cause: unknown) => {
       throw new ControlPlaneUnreachableError(base.origin, { cause });
     });
-    if (!response.ok) throw await refusal(response, token !== undefined);
+    if (!response.ok) throw await refusal(response, hint401);
     return response;
   };
   const get = async <Answer>(path: string, query?: Query) => (await (await call(path, query === undefined ? {} : { query })).json()) as Answer;
@@ -73,7 +80,7 @@ export async function controlPlaneClient(environment: Environment): Promise<Cont
 }
 
 function readBaseUrl(environment: Environment): URL {
-  const text = environment['CASTELLAN_URL'] || `http://127.0.0.1:${environment['PORT'] || DEFAULT_PORT}`;
+  const text = environment['CASTELLAN_URL'] || `http://127.0.0.1:${readListenAddress(environment).port || DEFAULT_PORT}`;
   const url = URL.parse(text);
   if (url === null || !/^https?:$/.test(url.protocol)) throw new InvalidSettingError('CASTELLAN_URL', 'must be a URL such as http://127.0.0.1:3001.');
   return url;
@@ -90,10 +97,10 @@ function withQuery(base: URL, path: string, query: Query = {}): URL {
   return url;
 }
 
-async function refusal(response: Response, hadToken: boolean): Promise<ControlPlaneRefusedError> {
+async function refusal(response: Response, hint401: string): Promise<ControlPlaneRefusedError> {
   const problem = (await response.json().catch(() => ({}))) as { readonly code?: string; readonly detail?: string; readonly field?: string };
   const detail = problem.detail ?? `The server answered with HTTP status ${response.status}; is it Castellan?`;
-  const hint = response.status !== 401 || hadToken ? '' : ' Set CASTELLAN_TOKEN, or run this where CASTELLAN_DATA_DIR is.';
+  const hint = response.status === 401 ? hint401 : '';
   return new ControlPlaneRefusedError({
     status: response.status,
     code: problem.code ?? 'unexpected_answer',

@@ -4,19 +4,21 @@
  * 1. A check changes nothing on the machine and ends within {@link CHECK_MS_MAX}.
  * 2. `missing` is what Castellan cannot start without; what it only does less without is `warn`.
  */
-import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { delimiter, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
+import { dirname } from 'node:path';
 import type { Redis } from 'ioredis';
 import { containerObserver } from '../agent/observe-containers.ts';
 import { gpuObserver } from '../agent/observe-gpu.ts';
-import { readListenAddress } from '../http/settings.ts';
+import { heartbeatSettingsFrom } from '../fleet/heartbeat-settings.ts';
+import { readHttpSettings, readListenAddress, readTokenKeys } from '../http/settings.ts';
+import { InvalidSettingError } from '../protocol/errors.ts';
 import { closeClient, connectFirst, createWriteClient } from '../redis/clients.ts';
+import { serverProgramOutlook } from '../redis/server-program.ts';
 import { describeTarget, redisOptionsFrom } from '../redis/target.ts';
+import { agentInterval } from './agent-interval.ts';
 import { portTrouble } from './port.ts';
-import { readDataDir, type Environment } from './settings.ts';
+import { readDataDir, readLogLevel, type Environment } from './settings.ts';
 
 export interface Finding {
   readonly status: 'ok' | 'warn' | 'missing';
@@ -40,17 +42,11 @@ const AGENT_STATUS_PORT = 8080;
 /** Nobody's clock is before this program was written. */
 const CLOCK_OLDEST = Date.parse('2026-01-01T00:00:00Z');
 
-/** Package managers, and how each installs Redis. */
-const INSTALLERS = [
-  ['apt-get', 'apt-get update && apt-get install -y redis-server'],
-  ['dnf', 'dnf install -y valkey'],
-  ['apk', 'apk add redis'],
-  ['pacman', 'pacman -S --noconfirm valkey'],
-  ['brew', 'brew install redis'],
-] as const;
+const NO_PROGRAM = `neither redis-server nor valkey-server ${REDIS_MAJOR_OLDEST}.0 or newer`;
 
 export const DOCTOR_CHECKS: readonly DoctorCheck[] = [
   { name: 'Node', run: checkNode },
+  { name: 'Settings', run: checkSettings },
   { name: 'Redis', run: checkRedis },
   { name: 'Port', run: checkPort },
   { name: 'Agent port', run: checkAgentPort },
@@ -67,6 +63,21 @@ async function checkNode(): Promise<Finding> {
   return { status: 'missing', detail: `${process.version} is older than ${NODE_OLDEST.join('.')}`, fix: 'npm ci, then "npm start": it brings its own Node' };
 }
 
+/** What a start would refuse. A setting that another check reads is told there. */
+async function checkSettings(environment: Environment): Promise<Finding> {
+  try {
+    heartbeatSettingsFrom(environment);
+    agentInterval(environment);
+    readHttpSettings(environment);
+    readTokenKeys(environment, new Uint8Array());
+    readLogLevel(environment, 'info');
+    return { status: 'ok', detail: 'all of them can be used' };
+  } catch (error) {
+    if (!(error instanceof InvalidSettingError)) throw error;
+    return { status: 'missing', detail: error.message, fix: 'change it in the environment or in .env' };
+  }
+}
+
 async function checkRedis(environment: Environment): Promise<Finding> {
   const target = redisOptionsFrom(environment);
   return target === undefined ? await checkRedisProgram() : await withRedis(environment, (client) => checkRedisServer(client, describeTarget(target)));
@@ -74,21 +85,15 @@ async function checkRedis(environment: Environment): Promise<Finding> {
 
 /** No Redis is named, so Castellan will start its own. */
 async function checkRedisProgram(): Promise<Finding> {
-  for (const name of ['redis-server', 'valkey-server']) {
-    const program = await findProgram(name);
-    if (program === undefined) continue;
-    const { stdout } = await promisify(execFile)(program, ['--version'], { timeout: CHECK_MS_MAX });
-    const version = /v=(\d+)\.([\d.]+)/.exec(stdout);
-    if (Number(version?.[1]) >= REDIS_MAJOR_OLDEST) return { status: 'ok', detail: `${program} ${version?.[1]}.${version?.[2]}, started by npm start` };
-    return { status: 'missing', detail: `${program} is older than ${REDIS_MAJOR_OLDEST}.0`, fix: 'set REDIS_URL to a Redis 7.0 or newer, or a Valkey' };
+  const outlook = await serverProgramOutlook({ path: process.env['PATH'] ?? '', isRoot: process.getuid?.() === 0 });
+  switch (outlook.kind) {
+    case 'found':
+      return { status: 'ok', detail: `${outlook.program.path} ${outlook.program.version}, started by npm start` };
+    case 'installable':
+      return { status: 'warn', detail: `${NO_PROGRAM}; npm start installs one`, fix: outlook.command };
+    case 'missing':
+      return { status: 'missing', detail: NO_PROGRAM, fix: outlook.command ?? `install Redis ${REDIS_MAJOR_OLDEST}.0 or newer, or set REDIS_URL` };
   }
-  for (const [manager, command] of INSTALLERS) {
-    if ((await findProgram(manager)) === undefined) continue;
-    const may = process.getuid?.() === 0 || manager === 'brew';
-    if (may) return { status: 'warn', detail: 'neither redis-server nor valkey-server; npm start installs it', fix: command };
-    return { status: 'missing', detail: 'neither redis-server nor valkey-server', fix: `sudo sh -c '${command}'` };
-  }
-  return { status: 'missing', detail: 'neither redis-server nor valkey-server', fix: 'install Redis 7.0 or newer, or set REDIS_URL' };
 }
 
 async function checkRedisServer(client: Redis, where: string): Promise<Finding> {
@@ -186,19 +191,6 @@ async function isCastellan(host: string, port: number): Promise<boolean> {
   } catch {
     return false;
   }
-}
-
-async function findProgram(name: string): Promise<string | undefined> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const file = join(folder, name);
-    try {
-      await access(file, constants.X_OK);
-      return file;
-    } catch {
-      // Not in this folder.
-    }
-  }
-  return undefined;
 }
 
 async function nearestFolder(folder: string): Promise<string> {

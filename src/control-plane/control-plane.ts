@@ -146,9 +146,8 @@ async function listActors(
   for (let pages = 0; at < names.length && items.length < limit && pages < PAGES_MAX; pages++) {
     const name = names[at] as string;
     const indexed = state === undefined || isIndexed(types.require(name).registered, state);
-    const query = indexed
-      ? { type: name, limit: limit - items.length, ...(state === undefined ? {} : { statePath: state }), ...enteredBefore }
-      : { type: name, limit };
+    const room = { type: name, limit: limit - items.length };
+    const query = indexed ? { ...room, ...(state === undefined ? {} : { statePath: state }), ...enteredBefore } : room;
     const listed = await reader.listActors(rest === '' ? query : { ...query, cursor: rest });
     const views = await reader.getActors(listed.items.map(({ key }) => key));
     for (const view of views) {

@@ -1,6 +1,6 @@
 /** The engine's numbers as Prometheus metrics. One registry for each control plane, read when it is asked for. */
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
-import { COUNTERS, OBSERVATIONS, type Histogram, type Meter, type Observation } from '../engine/meter.ts';
+import { COUNTERS, OBSERVATIONS, type Counter as CounterName, type Histogram, type Meter, type Observation } from '../engine/meter.ts';
 import type { EngineReport } from '../engine/engine.ts';
 import type { ActorReader } from '../engine/read-ports.ts';
 
@@ -11,6 +11,35 @@ export interface MetricsSources {
 }
 
 const PREFIX = 'castellan_';
+
+const COUNTER_HELP: { readonly [name in CounterName]: string } = {
+  events: 'Events applied with any outcome but a dead letter.',
+  transitions: 'Steps that changed an actor: each is a revision and a journal entry.',
+  touches: 'Steps that only re-armed timers or set the document, such as a heartbeat in good times.',
+  ignored: 'Events that an actor does not take in its present state.',
+  dead_letters: 'Entries refused, each with its reason in /api/dead-letters.',
+  firings: 'Timers fired.',
+  commits: 'Commits written, those that only move a position among them.',
+  commits_repeated: 'Commits whose reply was lost and which were found written.',
+  commits_failed: 'Tries of a commit that got no answer.',
+  fenced: 'Commits refused because another engine owns the partition.',
+  diverged: 'Commits refused because Redis does not hold the commit before: it lost some.',
+  overtaken: 'Commits computed again because an unread entry was older than a fired timer.',
+  reloads: 'Partitions loaded anew from Redis after the takeover.',
+  deliveries: 'Effects delivered.',
+  delivery_failures: 'Tries of an effect that failed.',
+  messages: 'Messages delivered to other actors.',
+  invocations: 'Invocations started.',
+  source_gaps: 'Entries of a source stream that were trimmed before they were read.',
+  future_ids: 'Entries of a source stream whose id lies in the future.',
+  read_failures: 'Reads of inboxes and sources that failed.',
+};
+const OBSERVATION_HELP: { readonly [name in Observation]: string } = {
+  step_seconds: 'Time of one step in the kernel; one step in 64 is measured.',
+  timer_lateness_seconds: 'Time between a timer being due and its firing.',
+  batch_size: 'Events and firings of one commit.',
+  commit_seconds: 'Time from sending a commit to its answer.',
+};
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -27,7 +56,7 @@ export class Metrics {
     for (const name of COUNTERS) {
       const counter = new Counter({
         name: `${PREFIX}${name}_total`,
-        help: `Engine counter: ${name.replaceAll('_', ' ')}.`,
+        help: COUNTER_HELP[name],
         registers: [],
         collect() {
           this.reset();
@@ -77,7 +106,7 @@ function histograms(meter: Meter): string {
   let text = '';
   for (const [name, bounds] of Object.entries(OBSERVATIONS)) {
     const { counts, sum, total }: Histogram = meter.histograms[name as Observation];
-    text += `\n# HELP ${PREFIX}${name} Engine histogram: ${name.replaceAll('_', ' ')}.\n# TYPE ${PREFIX}${name} histogram\n`;
+    text += `\n# HELP ${PREFIX}${name} ${OBSERVATION_HELP[name as Observation]}\n# TYPE ${PREFIX}${name} histogram\n`;
     let upTo = 0;
     for (const [index, bound] of bounds.entries()) {
       upTo += counts[index] ?? 0;

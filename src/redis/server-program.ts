@@ -63,6 +63,22 @@ export async function findServerProgram(search: ProgramSearch): Promise<ServerPr
   throw missing(manager, search.isRoot);
 }
 
+/** What {@link findServerProgram} would find or do; changes nothing. */
+export type ServerProgramOutlook =
+  | { readonly kind: 'found'; readonly program: ServerProgram }
+  | { readonly kind: 'installable'; readonly command: string }
+  /** `command`: what a person with the rights types. */
+  | { readonly kind: 'missing'; readonly command?: string };
+
+export async function serverProgramOutlook({ path, isRoot }: Pick<ProgramSearch, 'path' | 'isRoot'>): Promise<ServerProgramOutlook> {
+  const program = await findInstalled(path);
+  if (program !== undefined) return { kind: 'found', program };
+  const manager = await findPackageManager(path);
+  const command = manager?.commands[0];
+  if (manager === undefined || command === undefined) return { kind: 'missing' };
+  return manager.needsRoot && !isRoot ? { kind: 'missing', command: `sudo sh -c '${command}'` } : { kind: 'installable', command };
+}
+
 async function findInstalled(path: string): Promise<ServerProgram | undefined> {
   for (const name of NAMES) {
     for (const folder of foldersOf(path)) {

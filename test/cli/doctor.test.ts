@@ -49,6 +49,12 @@ describe('castellan doctor', () => {
     expect(find('Port')).toMatchObject({ status: 'missing', fix: `PORT=${Number(taken) + 1} npm start` });
   });
 
+  it('names a setting that a start would refuse', async () => {
+    const { code, find } = await diagnosesOf({ REDIS_URL: redis.url, PORT: '0', HEARTBEAT_INTERVAL_MS: 'often' }, folder);
+    expect(code).toBe(1);
+    expect(find('Settings')).toMatchObject({ status: 'missing', detail: expect.stringContaining('HEARTBEAT_INTERVAL_MS is "often"') });
+  });
+
   it('ends with 1 when Redis cannot be reached, and never shows the password', async () => {
     const { code, find } = await diagnosesOf({ REDIS_URL: 'redis://user:s3cret@127.0.0.1:1/0', PORT: '0' }, folder);
     expect(code).toBe(1);
