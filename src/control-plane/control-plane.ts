@@ -36,7 +36,7 @@ import { Nodes } from './nodes.ts';
 import { Organisations } from './organisations.ts';
 
 export interface ControlPlaneParts {
-  readonly engine: Pick<Engine, 'meter' | 'report' | 'closedMsOf'>;
+  readonly engine: Pick<Engine, 'meter' | 'report' | 'closedMsOf' | 'sourceLagMsOf'>;
   readonly client: Client;
   readonly reader: ActorReader;
   readonly types: HostedTypes;
@@ -46,6 +46,8 @@ export interface ControlPlaneParts {
   readonly uptimeMs: () => number;
 }
 
+/** Commands that wait so long without any being delivered: their receivers are away. */
+const DELIVERY_STALLED_MS = 60_000;
 /** Pages read to fill one: a state that few are in, or an organisation that has few, is found over several calls. */
 const PAGES_MAX = 20;
 /** Under this address a dry run's transition would lie; it is never committed. */
@@ -91,7 +93,7 @@ export function createControlPlane({ engine, client, reader, types, time, uptime
       return { items: items.map((letter) => ({ ...letter, at: timestamp(letter.at) })), next };
     },
     replayDeadLetter: (id) => replay(reader, client, id),
-    listPartitions: () => reader.partitions(),
+    listPartitions: async () => (await reader.partitions()).map((report) => ({ ...report, sourceLagMs: engine.sourceLagMsOf(report.partition) })),
 
     async follow(cursor, options: FollowOptions) {
       return feedItems(await client.transitions(cursor, options), organisations);
@@ -118,7 +120,11 @@ async function health(engine: ControlPlaneParts['engine'], time: () => Promise<n
     checks: {
       redis: redis === undefined ? { status: 'up' } : { status: 'down', detail: redis },
       engine: { status: running ? 'up' : 'down', detail: `${report.state}, ${report.owned} partitions` },
-      delivery: { status: running ? 'up' : 'down', detail: `${report.outboxDepth} commands wait` },
+      // Down is told and does not make the whole unhealthy: a receiver that is away is no reason to restart this process.
+      delivery: {
+        status: running && report.deliveryStalledMs < DELIVERY_STALLED_MS ? 'up' : 'down',
+        detail: `${report.outboxDepth} commands wait, none was delivered for ${Math.round(report.deliveryStalledMs / 1_000)} s`,
+      },
     },
   };
 }

@@ -7,7 +7,7 @@
 import { fold, inspect, type RegisteredType } from '../core/kernel.ts';
 import type { ActorReader } from '../engine/read-ports.ts';
 import { timestamp, transitionView, type HistoryPage, type PageQuery, type PastActor } from '../protocol/control-plane.ts';
-import { CursorGoneError } from '../protocol/errors.ts';
+import { CursorGoneError, UnreadableHistoryError } from '../protocol/errors.ts';
 import { decodePack, parseAddress } from '../protocol/feed-pack.ts';
 import { idOf, typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { ActorRecord, Transition } from '../protocol/record.ts';
@@ -85,12 +85,20 @@ export class History {
       if (pack?.at !== at) {
         const json = await this.#reader.readPack(partition, type, id);
         if (json === null) return;
-        pack = { at, transitions: decodePack(type, json) };
+        pack = { at, transitions: readTransitions(type, json, address) };
       }
       const transition = pack.transitions[index];
-      if (transition === undefined || transition.key !== key) return;
+      if (transition === undefined || transition.key !== key) throw new UnreadableHistoryError(address);
       yield { address, transition };
       address = transition.previous;
     }
+  }
+}
+
+function readTransitions(type: string, json: string, address: string): readonly Transition[] {
+  try {
+    return decodePack(type, json);
+  } catch {
+    throw new UnreadableHistoryError(address);
   }
 }

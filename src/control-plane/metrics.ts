@@ -82,6 +82,17 @@ export class Metrics {
     gauge('cached_actors', 'Actors in memory.', () => report().cachedActors);
     gauge('cached_bytes', 'Estimated bytes of the actors in memory.', () => report().cachedBytes);
     gauge('closed_seconds', 'Time since takeover in which the sources could not be heard: no deadline ran in it.', () => report().closedMs / 1_000);
+    const sourceLag = new Gauge({
+      name: `${PREFIX}source_lag_seconds`,
+      help: 'Age of the oldest entry of a source stream that is not applied, of the partition that is furthest behind.',
+      labelNames: ['source'],
+      registers: [],
+      collect() {
+        for (const [source, lagMs] of Object.entries(report().sourceLagMs)) this.set({ source }, lagMs / 1_000);
+      },
+    });
+    this.#registry.registerMetric(sourceLag);
+    gauge('delivery_stalled_seconds', 'How long commands have been waiting without any being delivered.', () => report().deliveryStalledMs / 1_000);
     this.#lag = new Gauge({ name: `${PREFIX}partition_lag`, help: 'Inbox entries accepted and not applied.', labelNames: ['partition'], registers });
     this.#partitionTimers = new Gauge({ name: `${PREFIX}timers`, help: 'Armed timers of all partitions.', registers });
     this.#deadLetters = new Gauge({ name: `${PREFIX}dead_letters_stored`, help: 'Dead letters that are kept.', registers });

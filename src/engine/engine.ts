@@ -46,6 +46,10 @@ export interface EngineReport {
   readonly cachedBytes: number;
   /** Time in which the sources could not be heard, longest of the partitions, ms. */
   readonly closedMs: number;
+  /** By source: the lag of the partition that is furthest behind, ms. */
+  readonly sourceLagMs: { readonly [stream: string]: number };
+  /** How long commands have been waiting without any of them being delivered, ms. */
+  readonly deliveryStalledMs: number;
 }
 
 type Lifecycle =
@@ -169,12 +173,19 @@ export class Engine {
       cachedActors: this.#cache.size,
       cachedBytes: this.#cache.bytes,
       closedMs: Math.max(0, ...this.#partitions.map((partition) => partition?.observed.closedMsTotal ?? 0)),
+      sourceLagMs: this.#sourceLags(),
+      deliveryStalledMs: this.#outbox.stalledMs,
     };
   }
 
   /** How far observed time stands behind a partition's time, ms: what turns a liveness timer's due time into one by the clock. */
   closedMsOf(partition: number): number {
     return this.#partitions[partition]?.observed.current.closedMs ?? 0;
+  }
+
+  /** By source: how old the oldest of its entries is that a partition has not applied, ms. Empty for a partition that is not owned. */
+  sourceLagMsOf(partition: number): { readonly [stream: string]: number } {
+    return this.#partitions[partition]?.sourceLagMs(this.#rounds.redisNow()) ?? {};
   }
 
   async #stop(...stages: readonly Stage[]): Promise<void> {
@@ -185,6 +196,14 @@ export class Engine {
     await this.#invocations.stop();
     await this.#membership.release().catch(() => undefined); // the leases then end by themselves
     await this.#options.doorbell.close();
+  }
+
+  #sourceLags(): { readonly [stream: string]: number } {
+    const worst: { [stream: string]: number } = {};
+    for (const number of this.#partitions.keys()) {
+      for (const [stream, lagMs] of Object.entries(this.sourceLagMsOf(number))) worst[stream] = Math.max(worst[stream] ?? 0, lagMs);
+    }
+    return worst;
   }
 
   async #open(number: number, state: PartitionState): Promise<void> {

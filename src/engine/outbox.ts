@@ -85,8 +85,12 @@ export class Outbox {
   readonly #messageWakeup: Wakeup;
   readonly #acknowledgeWakeup: Wakeup;
 
+  /** When something was last delivered, or nothing waited. */
+  #progressAt: number;
+
   constructor(ports: OutboxPorts) {
     this.#ports = ports;
+    this.#progressAt = ports.clock.now();
     this.#messageWakeup = new Wakeup(ports.clock);
     this.#acknowledgeWakeup = new Wakeup(ports.clock);
   }
@@ -96,6 +100,13 @@ export class Outbox {
     let depth = 0;
     for (const account of this.#accounts.values()) depth += account.depth;
     return depth;
+  }
+
+  /** How long something has been waiting while nothing was delivered, ms. */
+  get stalledMs(): number {
+    const now = this.#ports.clock.now();
+    if (this.depth === 0) this.#progressAt = now;
+    return now - this.#progressAt;
   }
 
   /** A partition was taken over: what its last owner still owed, oldest first. */
@@ -140,6 +151,7 @@ export class Outbox {
     if (account === undefined || items.length === 0) return;
     const entry: Entry = { commit, remaining: items.length };
     account.entries.push(entry);
+    if (this.depth === 0) this.#progressAt = this.#ports.clock.now();
     account.depth += items.length;
     for (const item of items) {
       if ('message' in item) this.#messages.push({ message: item.message, account, entry });
@@ -175,6 +187,7 @@ export class Outbox {
     switch (event.kind) {
       case 'delivered':
         account.depth--;
+        this.#progressAt = this.#ports.clock.now();
         if (event.wasRetry) this.#dropRetry(account, key);
         else if (entry !== undefined) entry.remaining--;
         break;
@@ -236,6 +249,7 @@ export class Outbox {
         account.depth--;
         entry.remaining--;
       }
+      this.#progressAt = clock.now();
       meter.count('messages', sending.length);
       this.#acknowledgeWakeup.wake();
     }

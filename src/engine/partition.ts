@@ -199,6 +199,16 @@ export class Partition {
     return false;
   }
 
+  /** By source: how old the oldest of its entries is that is not applied; 0 when all that was read is. */
+  sourceLagMs(now: number): { readonly [stream: string]: number } {
+    const lags: { [stream: string]: number } = {};
+    for (const [stream, { pending, watermark }] of this.sources) {
+      // Before the first read nothing is known of it.
+      if (watermark > 0) lags[stream] = Math.max(0, Math.round(now - (pending.peek()?.ms ?? watermark)));
+    }
+    return lags;
+  }
+
   /** Nothing was read that waits, no timer is due, and the observed clock stands in its newest segment. */
   isIdle(watermark: number): boolean {
     return !this.hasPending() && this.nextFiring() > watermark && this.observed.inNewest;

@@ -57,7 +57,7 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   leaseMs: 4_000,
   cacheBytesMax: 256 * MEBIBYTE,
   observationGapMs: 7_500,
-  checkpointMs: 5_000,
+  checkpointMs: 15_000,
   invocationsMax: 256,
   laneConcurrency: 64,
   laneRetriesMax: 1_000,

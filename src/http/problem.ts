@@ -119,8 +119,6 @@ function fastifyProblem(error: FastifyError): Problem {
       return problem('body_too_large', { detail: 'A body may have at most 1 MiB.', field: 'body' });
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return problem('unsupported_media_type', { detail: 'Send JSON with content-type: application/json.', field: 'content-type' });
-    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
-      return problem('invalid_json', { detail: 'The body is empty; send a JSON object.', field: 'body' });
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
       return problem('invalid_json', { detail: 'The body is not JSON, or holds a "__proto__" or "constructor" field.', field: 'body' });
     default:

@@ -215,6 +215,9 @@ export const partitionView: z.ZodType<PartitionView> = z.object({
   lag: z.int(),
   timers: z.int(),
   outbox: z.int(),
+  commit: z.string(),
+  retries: z.int(),
+  sourceLagMs: z.record(z.string(), z.number()),
 });
 
 export const caller = z.object({ subject: z.string(), role: z.string(), org: z.string().nullable(), expiresAt: time });

@@ -72,6 +72,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(() => JSON.stringify);
   app.removeContentTypeParser('text/plain');
+  acceptEmptyJson(app);
   app.setErrorHandler<FastifyError>(answerError);
 
   const sessions = createSessions(ownSecret, now);
@@ -91,6 +92,16 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook('onClose', async () => live.close());
   registerRoutes(app, context);
   return { app: app as unknown as FastifyInstance, sessions };
+}
+
+/** Many programs name JSON with every POST; a route that takes a body refuses one that is not there by its schema. */
+function acceptEmptyJson(app: Pick<App, 'getDefaultJsonParser' | 'removeContentTypeParser' | 'addContentTypeParser'>): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else void parse(request, body as string, done);
+  });
 }
 
 /**

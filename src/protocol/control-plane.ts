@@ -197,6 +197,12 @@ export interface PartitionView {
   readonly lag: number;
   readonly timers: number;
   readonly outbox: number;
+  /** Id of the newest commit, `<epoch>-<number>`. */
+  readonly commit: string;
+  /** Effects that failed and are tried again. */
+  readonly retries: number;
+  /** By source stream: how old the oldest of its entries is that is not applied here, ms; of the engine in this process. */
+  readonly sourceLagMs: { readonly [stream: string]: number };
 }
 
 export interface FeedItem {

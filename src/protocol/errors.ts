@@ -103,9 +103,21 @@ export class CursorGoneError extends CastellanError {
   readonly code = 'cursor_gone';
   readonly retryable = false;
   constructor(cursor: string) {
-    super(`The cursor ${JSON.stringify(cursor.slice(0, 80))} points before what is kept. Read the present state and follow from "new".`, {
-      field: 'cursor',
-    });
+    super(
+      `The cursor ${JSON.stringify(cursor.slice(0, 80))} is not held here: it was trimmed, or never given out. Read the present state and follow from "new".`,
+      {
+        field: 'cursor',
+      },
+    );
+  }
+}
+
+/** A stored transition is there and does not read as the journal says. The data was written by another version, or is damaged. */
+export class UnreadableHistoryError extends CastellanError {
+  readonly code = 'history_unreadable';
+  readonly retryable = false;
+  constructor(address: string) {
+    super(`The transition at ${address} is stored but cannot be read as this version writes it. Use the version that wrote it.`);
   }
 }
 

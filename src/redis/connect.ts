@@ -9,6 +9,7 @@ import type { Doorbell, EngineStore } from '../engine/ports.ts';
 import type { ReplyListener } from '../engine/read-ports.ts';
 import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
+import { checkFormat } from './format.ts';
 import { createDoorbell } from './doorbell.ts';
 import { createKeys, type Keys } from './keys.ts';
 import { createRedisReader, type RedisReader } from './reader.ts';
@@ -49,6 +50,7 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
   try {
     await connectFirst(loop, target);
     const server = await checkServer(loop);
+    await checkFormat(loop, keys);
     await Promise.all([shared, blocking, subscriber].map((client) => connectFirst(client, target)));
     return {
       keys,

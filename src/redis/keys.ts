@@ -44,6 +44,8 @@ export interface PartitionKeys {
 export interface Keys {
   readonly prefix: string;
   partition(partition: number): PartitionKeys;
+  /** The form of the stored data; see format.ts. */
+  readonly format: string;
   /** Stream of pack addresses in the order that subscribers see. */
   readonly cursor: string;
   /** Hash: `<partition>:<type>` → newest pack in the cursor's stream. */
@@ -63,6 +65,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
       if (!keys) throw new RangeError(`There is no partition ${partition}.`);
       return keys;
     },
+    format: `${prefix}:format`,
     cursor: `${prefix}:{cursor}:packs`,
     cursorPositions: `${prefix}:{cursor}:positions`,
     reply: (id) => `${prefix}:reply:${id}`,

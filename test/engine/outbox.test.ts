@@ -138,6 +138,22 @@ describe('the outbox', () => {
     await stop();
   });
 
+  it('tells how long something has been waiting without any delivery', async () => {
+    let there = false;
+    const { outbox, clock, stop } = fixture(async () => {
+      if (!there) throw new Error('away');
+    });
+    await clock.advance(5_000);
+    expect(outbox.stalledMs).toBe(0);
+    outbox.add(1, `${EPOCH}-1`, [effect(1)]);
+    await clock.advance(100);
+    expect(outbox.stalledMs).toBe(100);
+    there = true;
+    await clock.advance(1_000);
+    expect(outbox.stalledMs).toBe(0);
+    await stop();
+  });
+
   it('appends messages in the order of their numbers, repeating from the first that is not known to be there', async () => {
     const { outbox, clock, messages, stop, failMessages } = fixture(works);
     failMessages(1);

@@ -171,7 +171,18 @@ export function createFakeControlPlane(): FakeControlPlane {
       return { kind: 'replayed', entry: '1-0' };
     },
     listPartitions: async () =>
-      Array.from({ length: 64 }, (_, partition) => ({ partition, owner: 'engine-1', epoch: 5, position: '0-0', lag: 0, timers: 0, outbox: 0 })),
+      Array.from({ length: 64 }, (_, partition) => ({
+        partition,
+        owner: 'engine-1',
+        epoch: 5,
+        position: '0-0',
+        lag: 0,
+        timers: 0,
+        outbox: 0,
+        commit: '5-1',
+        retries: 0,
+        sourceLagMs: { 'node:status:stream': 3 },
+      })),
     follow: async (cursor, { types, signal }) => {
       let next = cursor === 'new' ? feed.length : indexOf(cursor);
       fake.followers++;

@@ -162,7 +162,7 @@ describe('sending an event', () => {
 
   it.each([
     ['not JSON', '{"type":', 400, 'invalid_json', 'body'],
-    ['an empty body', '', 400, 'invalid_json', 'body'],
+    ['an empty body', '', 400, 'invalid_request', 'body'],
     ['no type', '{"kind":"x"}', 400, 'invalid_request', 'body.type'],
     ['an event of the interpreter', '{"type":"xstate.done.actor.x"}', 400, 'invalid_request', 'body.type'],
     ['a prototype', '{"type":"A","__proto__":{"admin":true}}', 400, 'invalid_json', 'body'],
@@ -190,7 +190,8 @@ describe('dead letters', () => {
     expect((await get('/api/dead-letters')).json().items).toHaveLength(2);
     const replay = async (id: string, headers = operator) => await server.app.inject({ method: 'POST', url: `/api/dead-letters/${id}/replay`, headers });
     expect((await replay('7-1700000000000-0', viewer)).json()).toMatchObject({ status: 403, code: 'forbidden' });
-    expect((await replay('7-1700000000000-0')).statusCode).toBe(202);
+    // Many programs name JSON with every POST.
+    expect((await replay('7-1700000000000-0', { ...operator, 'content-type': 'application/json' })).statusCode).toBe(202);
     expect((await replay('7-1700000000000-1')).json()).toMatchObject({ status: 409, code: 'not_replayable' });
     expect((await replay('8-1-0')).json()).toMatchObject({ status: 404, code: 'dead_letter_not_found' });
     expect((await replay('x')).json()).toMatchObject({ status: 400, field: 'id' });
