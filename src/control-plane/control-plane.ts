@@ -5,7 +5,7 @@
  */
 import { checkEvent, inspect, isIndexed, nextEvents, restore, step, type RegisteredType } from '../core/kernel.ts';
 import type { Client, ActorState } from '../engine/client.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { Engine, EngineReport } from '../engine/engine.ts';
 import type { HostedTypes } from '../engine/actor-types.ts';
 import type { ActorReader } from '../engine/read-ports.ts';
 import {
@@ -123,10 +123,14 @@ async function health(engine: ControlPlaneParts['engine'], time: () => Promise<n
       // Down is told and does not make the whole unhealthy: a receiver that is away is no reason to restart this process.
       delivery: {
         status: running && report.deliveryStalledMs < DELIVERY_STALLED_MS ? 'up' : 'down',
-        detail: `${report.outboxDepth} commands wait, none was delivered for ${Math.round(report.deliveryStalledMs / 1_000)} s`,
+        detail: waiting(report),
       },
     },
   };
+}
+
+function waiting({ outboxDepth, deliveryStalledMs }: EngineReport): string {
+  return outboxDepth === 0 ? 'nothing waits' : `${outboxDepth} commands wait; none was delivered for ${Math.round(deliveryStalledMs / 1_000)} s`;
 }
 
 function machineView({ type, version, eventTypes, definition }: RegisteredType): MachineView {

@@ -188,7 +188,8 @@ describe('dead letters', () => {
   it('are listed and replayed by an operator', async () => {
     server.fake.letters.push({ ...letter, id: '7-1700000000000-0', event: { type: 'A' }, actor: 'node/gpu-1' }, { ...letter, id: '7-1700000000000-1' });
     expect((await get('/api/dead-letters')).json().items).toHaveLength(2);
-    const replay = async (id: string, headers = operator) => await server.app.inject({ method: 'POST', url: `/api/dead-letters/${id}/replay`, headers });
+    const replay = async (id: string, headers: { [name: string]: string } = operator) =>
+      await server.app.inject({ method: 'POST', url: `/api/dead-letters/${id}/replay`, headers });
     expect((await replay('7-1700000000000-0', viewer)).json()).toMatchObject({ status: 403, code: 'forbidden' });
     // Many programs name JSON with every POST.
     expect((await replay('7-1700000000000-0', { ...operator, 'content-type': 'application/json' })).statusCode).toBe(202);
