@@ -29,7 +29,6 @@ export type { SendOptions, Settled, WaitOptions } from './library/castellan.ts';
 
 export { durableActor } from './protocol/actor-reference.ts';
 export * from './protocol/errors.ts';
-export { MissingExecutorError } from './engine/actor-types.ts';
 export { DEFAULT_SETTINGS, type EngineSettings } from './engine/settings.ts';
 export { DEFAULT_STORE_SETTINGS, type StoreSettings } from './redis/store.ts';
 export { startEmbeddedRedis, type EmbeddedRedis, type EmbeddedRedisOptions } from './redis/embedded.ts';

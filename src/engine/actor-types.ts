@@ -5,7 +5,7 @@ import type { RegisteredType } from '../core/kernel.ts';
 import type { ActorRecord } from '../protocol/record.ts';
 import type { ActorKey } from '../protocol/ids.ts';
 import type { Executor } from '../protocol/command.ts';
-import { CastellanError, UnknownActorTypeError } from '../protocol/errors.ts';
+import { MissingExecutorError, UnknownActorTypeError } from '../protocol/errors.ts';
 
 export interface HostedType {
   readonly registered: RegisteredType;
@@ -23,12 +23,6 @@ export interface HostedType {
   readonly retention?: { readonly maxBytes: number; readonly maxAgeMs: number };
 }
 
-/** An effect that a machine declares and nobody executes. Raised when the engine is created. */
-export class MissingExecutorError extends CastellanError {
-  readonly code = 'missing_executor';
-  readonly retryable = false;
-}
-
 export class HostedTypes {
   readonly #types = new Map<string, HostedType>();
 
@@ -37,7 +31,7 @@ export class HostedTypes {
       const { type, effects = [] } = hosted.registered.definition;
       for (const effect of effects) {
         if (hosted.executors[effect] !== undefined) continue;
-        throw new MissingExecutorError(`Actor type "${type}" declares the effect "${effect}", but no executor has that name. Add executors.${effect}.`);
+        throw new MissingExecutorError(type, effect);
       }
       this.#types.set(type, hosted);
     }

@@ -16,8 +16,6 @@ export interface EngineSettings {
   readonly sourceReadCount: number;
   /** The loop looks at every inbox and source this often even when nobody rang: half of the 100 ms within which a quiet fleet's timers fire. */
   readonly pollMs: number;
-  /** A round is held back at most so long, and only while batches are small, to let more events join its commits. */
-  readonly lingerMsMax: number;
   /** An owner that is gone is replaced after so long. */
   readonly leaseMs: number;
   /** Bytes of actors kept in memory. */
@@ -53,7 +51,6 @@ export const DEFAULT_SETTINGS: EngineSettings = {
   inboxReadCount: 500,
   sourceReadCount: 2_000,
   pollMs: 50,
-  lingerMsMax: 2,
   leaseMs: 4_000,
   cacheBytesMax: 256 * MEBIBYTE,
   observationGapMs: 7_500,

@@ -46,6 +46,7 @@ const CASTELLAN_STATUS: { readonly [code: string]: number } = {
   unknown_actor_type: 404,
   actor_not_found: 404,
   cursor_gone: 410,
+  history_unreadable: 409,
   wait_timeout: 504,
 };
 

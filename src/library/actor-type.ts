@@ -49,7 +49,7 @@ export interface Effect<Params = Json> {
 export type EffectExecutor<Params = Json> = (effect: Effect<Params>, signal: AbortSignal) => Promise<void>;
 
 // XState has no helper type for a machine's actions; the positions before and after must be spelled out to reach them.
-/* oxlint-disable eslint/no-unused-vars */
+/* oxlint-disable eslint/no-unused-vars -- an inferred position needs a name, used or not */
 /** The named actions of a machine and of the machines it invokes or spawns, each with its parameters. */
 type ActionsOf<Machine> =
   Machine extends StateMachine<

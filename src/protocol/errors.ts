@@ -127,12 +127,12 @@ export class RedisUnusableError extends CastellanError {
   readonly retryable = true;
 }
 
-/** Another engine took this partition over. */
-export class FencedError extends CastellanError {
-  readonly code = 'fenced';
+/** An effect that a machine declares and nobody executes. Raised when the engine is created. */
+export class MissingExecutorError extends CastellanError {
+  readonly code = 'missing_executor';
   readonly retryable = false;
-  constructor(partition: number) {
-    super(`Partition ${partition} belongs to another engine now; this engine's work on it was dropped.`);
+  constructor(type: string, effect: string) {
+    super(`Actor type "${type}" declares the effect "${effect}", but no executor has that name. Add executors.${effect}.`);
   }
 }
 
