@@ -48,6 +48,7 @@ export class SourceReader {
     const dealt = new Map<Partition, SourceItem[]>();
     for (const [id, fields] of read.entries) {
       const key = this.source.keyOf(fields);
+      if (key === null) continue;
       const partition = partitions[key === undefined ? STRAY_PARTITION : partitionOf(key)];
       if (partition === undefined) continue;
       const state = partition.sources.get(stream);

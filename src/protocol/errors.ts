@@ -73,6 +73,15 @@ export class InvalidEventError extends CastellanError {
   readonly retryable = false;
 }
 
+/** A job that cannot be submitted as asked. */
+export class InvalidJobError extends CastellanError {
+  readonly code = 'invalid_job';
+  readonly retryable = false;
+  constructor(field: string, why: string) {
+    super(`The field ${field} ${why}`, { field });
+  }
+}
+
 /** A setting (environment variable, flag or option) with an unusable value. */
 export class InvalidSettingError extends CastellanError {
   readonly code = 'invalid_setting';

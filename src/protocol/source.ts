@@ -34,8 +34,50 @@ export interface RejectedEntry {
 export interface StreamSource {
   /** The stream's key in Redis. */
   readonly stream: string;
-  /** Whose entry it is. Undefined: nobody's; `decode` says why, and the owner of partition 0 stores the dead letter. */
-  keyOf(fields: EntryFields): ActorKey | undefined;
+  /**
+   * Whose entry it is. Undefined: nobody's; `decode` says why, and the owner of partition 0 stores the dead letter.
+   * Null: it is meant for somebody else and passed over.
+   */
+  keyOf(fields: EntryFields): ActorKey | undefined | null;
   /** `id` is the entry's id in the stream. */
   decode(id: string, fields: EntryFields): DecodedEntry | RejectedEntry;
+  /** The stream is ours: entries that every partition has applied are dropped. Writers then append without a length. */
+  readonly trimBehind?: true;
+}
+
+/** An event for an actor, made of what a list or a channel brought. */
+export interface DecodedMessage {
+  readonly ok: true;
+  readonly actor: ActorKey;
+  readonly event: MachineEvent;
+  /** The same id within the dedupe window is the same event. Lists make one of the item itself when it is absent. */
+  readonly dedupeId?: string;
+}
+
+/** `ignored`: not for us, our own message come back for example; nothing is stored. */
+export type ReadMessage = DecodedMessage | RejectedEntry | { readonly ok: 'ignored' };
+
+/**
+ * A list of another system: each item is moved to a processing list (LMOVE), appended to the actor's inbox, and removed (LREM).
+ * One leased reader in all; after a crash the processing list is read first. An item is taken in the order in which it would be popped.
+ */
+export interface ListSource {
+  readonly list: string;
+  /** Where consumers pop: `left` for producers that RPUSH. */
+  readonly side: 'left' | 'right';
+  decode(item: string): ReadMessage;
+}
+
+/**
+ * A pub/sub channel of another system, read by one leased reader. A channel has no memory: what is published while nobody
+ * subscribes, or between its arrival and the append, is lost. What was appended is applied exactly once.
+ */
+export interface ChannelSource {
+  /** A channel, or a pattern when it holds `*`. */
+  readonly channel: string;
+  decode(message: string, channel: string): ReadMessage;
+  /** Told once the subscription stands, and for every message before it is decoded: for logs. */
+  readonly onSubscribed?: () => void;
+  readonly onMessage?: (message: string) => void;
+  readonly onFailed?: (error: Error) => void;
 }

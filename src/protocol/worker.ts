@@ -1,0 +1,41 @@
+/**
+ * What a worker needs of the outside: entries to work on, and a place to report to.
+ * `src/redis` implements it over Redis; a node without Redis credentials has one over HTTP.
+ *
+ * 1. `report` stores the reports, in their order, before it acknowledges the entries: a crash between repeats an entry, never loses a result.
+ * 2. A method that rejects leaves open whether it took effect; repeating it is safe, because the fence refuses what came twice.
+ * 3. An entry for another node is left pending by whoever read it; the named node takes it with `claimTargeted`.
+ */
+import type { JobEntry, ProgressMessage } from './job-progress.ts';
+
+export interface JobReport {
+  readonly message: ProgressMessage;
+  /** False: told on the job's channel only (a log line, `start`); true: it counts for the job's state as well. */
+  readonly counts: boolean;
+  /** Kept in the job's stream, where its log is read. */
+  readonly logged: boolean;
+}
+
+export interface ConsumeRequest {
+  readonly queues: readonly string[];
+  /** At most so many entries of each queue. */
+  readonly count: number;
+  /** Waits so long for the first one. */
+  readonly blockMs: number;
+  readonly signal: AbortSignal;
+}
+
+export interface JobTransport {
+  /** Of this worker in the group; begins with `castellan:`. */
+  readonly consumer: string;
+  /** New entries; empty when none came. Creates group and queue where they are missing. */
+  consume(request: ConsumeRequest): Promise<readonly JobEntry[]>;
+  /** Takes over pending entries of other consumers that name this node, in the entry or in the payload. */
+  claimTargeted(queues: readonly string[]): Promise<readonly JobEntry[]>;
+  report(reports: readonly JobReport[], acknowledged: readonly Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>[]): Promise<void>;
+  /** In the order asked: whether the job's cancel flag stands. */
+  cancelled(jobIds: readonly string[]): Promise<readonly boolean[]>;
+  /** Tells the state that the control plane published of this node (`node:state:{nodeId}`). Returns how to stop listening. */
+  onNodeState(told: (state: string) => void): Promise<() => void>;
+  close(): Promise<void>;
+}
