@@ -50,6 +50,8 @@ export interface Keys {
   readonly cursor: string;
   /** Hash: `<partition>:<type>` → newest pack in the cursor's stream. */
   readonly cursorPositions: string;
+  /** Sharded pub/sub channel that rings when something was appended to a source stream by one of us. */
+  readonly sourcesBell: string;
   /** Pub/sub channel of one waiting sender. */
   reply(id: string): string;
 }
@@ -68,6 +70,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     format: `${prefix}:format`,
     cursor: `${prefix}:{cursor}:packs`,
     cursorPositions: `${prefix}:{cursor}:positions`,
+    sourcesBell: `${prefix}:bell:sources`,
     reply: (id) => `${prefix}:reply:${id}`,
   };
 }
