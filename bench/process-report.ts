@@ -11,6 +11,8 @@ export interface ProcessReport {
   readonly meanStepMicroseconds?: number;
   readonly meanBatch?: number;
   readonly meanTimerLatenessMs?: number;
+  /** Of single jobs, one after the other: how long each took, ms. */
+  readonly took?: readonly number[];
 }
 
 /** A run that takes longer has failed. */
@@ -34,6 +36,17 @@ export class MeasuredProcess {
 
   async report(): Promise<ProcessReport> {
     this.#child.send('report');
+    return await this.#next();
+  }
+
+  /** Begins something that is seen in later reports. */
+  tell(message: object): void {
+    this.#child.send(message);
+  }
+
+  /** Asks for something that is answered when it is done. */
+  async ask(message: object): Promise<ProcessReport> {
+    this.#child.send(message);
     return await this.#next();
   }
 
