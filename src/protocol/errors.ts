@@ -82,6 +82,15 @@ export class InvalidJobError extends CastellanError {
   }
 }
 
+/** A device configuration that cannot be applied as it is. */
+export class InvalidConfigError extends CastellanError {
+  readonly code = 'invalid_config';
+  readonly retryable = false;
+  constructor(field: string, why: string) {
+    super(`The field ${field} ${why}`, { field });
+  }
+}
+
 /** A setting (environment variable, flag or option) with an unusable value. */
 export class InvalidSettingError extends CastellanError {
   readonly code = 'invalid_setting';
