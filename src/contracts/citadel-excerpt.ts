@@ -1,5 +1,5 @@
 /**
- * What a dead letter may quote of a refused status entry.
+ * What a dead letter may quote of a refused entry.
  *
  * 1. No value of a field whose name sounds like a secret, wherever it stands, spelled plainly or with escapes.
  * 2. Of an entry's fields only those of the contract are quoted; of the others the names.
@@ -14,12 +14,13 @@ const SECRET_NAME = /code|token|secret|passw|passcode|authkey|api_?key|credentia
 /** A key and its value in a text that need not be JSON: texts, also cut off, lists, objects and bare values. */
 const KEY_AND_VALUE = /([\w.-]{1,64})(["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|\[[^\]]*\]?|\{[^}]*\}?|[^\s,;}\]]+)/g;
 
-export function excerptOf(fields: EntryFields): string {
+/** `quotedFields`: the contract's own; default those of a node's status. (2) */
+export function excerptOf(fields: EntryFields, quotedFields: ReadonlySet<string> = QUOTED_FIELDS): string {
   const quoted: { [field: string]: string } = Object.create(null);
   for (let index = 0; index + 1 < fields.length && index < 32; index += 2) {
     const name = (fields[index] as string).slice(0, 64);
     const value = fields[index + 1] as string;
-    quoted[name] = QUOTED_FIELDS.has(name) ? redacted(value.slice(0, QUOTED_MAX)) : '[not quoted]';
+    quoted[name] = quotedFields.has(name) ? redacted(value.slice(0, QUOTED_MAX)) : '[not quoted]';
   }
   return JSON.stringify(quoted).slice(0, EXCERPT_LENGTH);
 }
