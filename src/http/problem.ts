@@ -21,7 +21,10 @@ const PROBLEMS = {
   actor_not_found: [404, 'There is no such actor'],
   revision_not_found: [404, 'The actor has no such revision'],
   dead_letter_not_found: [404, 'There is no such dead letter'],
+  job_not_found: [404, 'There is no such job'],
+  schedule_not_found: [404, 'There is no such schedule'],
   method_not_allowed: [405, 'This method is not allowed here'],
+  job_refused: [409, 'The job does not take this now'],
   not_replayable: [409, 'This dead letter cannot be replayed'],
   cursor_gone: [410, 'The cursor is not held any more'],
   revision_gone: [410, 'This revision was trimmed'],
@@ -43,6 +46,7 @@ export type ProblemCode = keyof typeof PROBLEMS;
 const CASTELLAN_STATUS: { readonly [code: string]: number } = {
   invalid_id: 400,
   invalid_event: 400,
+  invalid_job: 400,
   unknown_actor_type: 404,
   actor_not_found: 404,
   cursor_gone: 410,

@@ -14,6 +14,7 @@ import underPressure from '@fastify/under-pressure';
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ControlPlane } from '../protocol/control-plane.ts';
+import type { Jobs } from '../protocol/job.ts';
 import { guardRoutes } from './access.ts';
 import { createSessions, type Sessions } from './auth/sessions.ts';
 import { tokenVerifier, type TokenKeys, type VerifyToken, type WallClock } from './auth/tokens.ts';
@@ -26,11 +27,14 @@ import type { App, RouteContext } from './routes/context.ts';
 import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { eventStreamRoutes } from './routes/events-stream.ts';
 import { healthRoutes } from './routes/health.ts';
+import { jobRoutes } from './routes/jobs.ts';
 import { machineRoutes } from './routes/machines.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { pageRoutes } from './routes/pages.ts';
 import { partitionRoutes } from './routes/partitions.ts';
+import { queueRoutes } from './routes/queues.ts';
+import { scheduleRoutes } from './routes/schedules.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import type { HttpSettings } from './settings.ts';
 
@@ -41,6 +45,8 @@ const URL_PARAMETER_LENGTH_MAX = 512;
 
 export interface HttpServerOptions {
   readonly controlPlane: ControlPlane;
+  /** Absent: there are no routes for jobs. */
+  readonly jobs?: Jobs;
   readonly settings: HttpSettings;
   readonly tokenKeys: TokenKeys;
   /** The data folder's own secret: session cookies are signed with a key derived from it. */
@@ -90,7 +96,7 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook('preValidation', limitBody);
   app.addHook('preClose', async () => streams.close());
   app.addHook('onClose', async () => live.close());
-  registerRoutes(app, context);
+  registerRoutes(app, context, options.jobs);
   return { app: app as unknown as FastifyInstance, sessions };
 }
 
@@ -164,7 +170,7 @@ async function registerGuards(app: App, settings: HttpSettings, version: string)
   });
 }
 
-function registerRoutes(app: App, context: RouteContext): void {
+function registerRoutes(app: App, context: RouteContext, jobs: Jobs | undefined): void {
   healthRoutes(app, context);
   metricsRoutes(app, context);
   sessionRoutes(app, context);
@@ -173,6 +179,11 @@ function registerRoutes(app: App, context: RouteContext): void {
   actorRoutes(app, context);
   deadLetterRoutes(app, context);
   partitionRoutes(app, context);
+  if (jobs !== undefined) {
+    jobRoutes(app, jobs);
+    queueRoutes(app, jobs);
+    scheduleRoutes(app, jobs);
+  }
   eventStreamRoutes(app, context);
   pageRoutes(app);
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true }, handler: async () => app.swagger() });

@@ -56,8 +56,8 @@ export function newJob(request: JobRequest, origin: JobOrigin, path = ''): NewJo
   return { jobId, spec: withChildren(spec, request, jobId, { path, origin, family, generation: 1 }), named };
 }
 
-function keyedId(key: string, { queue = JOB_DEFAULTS.queue, type }: JobSpec, { orgId = null }: JobOrigin): string {
-  return jobIdOf('dedupe', orgId, queue, type, key);
+function keyedId(key: string, { queue = JOB_DEFAULTS.queue, type }: JobSpec, { orgId }: JobOrigin): string {
+  return jobIdOf('dedupe', orgId ?? null, queue, type, key);
 }
 
 interface Family {
@@ -170,7 +170,7 @@ function jsonBytes(value: Json): number {
   return Buffer.byteLength(JSON.stringify(value));
 }
 
-function isEmpty(payload: Json): boolean {
+function isEmpty(payload: Json | JobRequirements): boolean {
   return typeof payload === 'object' && payload !== null && !Array.isArray(payload) && Object.keys(payload).length === 0;
 }
 
@@ -209,7 +209,7 @@ function requirementsOf(requires: JobRequirements | undefined, field: string): J
   if (gpuMemoryMb !== undefined) needed.gpuMemoryMb = gpuMemoryMb;
   if (text(node, `${field}.node`)) needed.node = node;
   if (text(service, `${field}.service`)) needed.service = service;
-  return isEmpty(needed as Json) ? undefined : needed;
+  return isEmpty(needed) ? undefined : needed;
 }
 
 function isTag(tag: unknown): boolean {
