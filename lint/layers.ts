@@ -26,7 +26,7 @@ export const LAYERS: { readonly [folder: string]: Layer } = {
   'src/control-plane': { imports: ['src/protocol', 'src/core', 'src/engine', 'src/contracts'], packages: ['prom-client'] },
   'src/fleet': { imports: ['src/protocol', 'machines'], packages: ['zod'] },
   'src/history': { imports: ['src/protocol'], packages: ['*'] },
-  'src/jobs': { imports: ['src/protocol', 'src/core', 'src/engine', 'machines'], packages: ['node:crypto', 'croner'], packageTypes: ['xstate'] },
+  'src/jobs': { imports: ['src/protocol', 'src/core', 'src/engine', 'src/fleet', 'machines'], packages: ['node:crypto', 'croner'], packageTypes: ['xstate'] },
   'src/provisioning': { imports: ['src/protocol'], packages: ['zod', 'node:crypto', 'node:fs'] },
   'src/devices': { imports: ['src/protocol', 'src/core', 'src/engine', 'src/provisioning', 'machines'], packages: ['node:crypto'], packageTypes: ['xstate'] },
   'src/worker': { imports: ['src/protocol'], packages: [] },
