@@ -91,6 +91,17 @@ export class InvalidConfigError extends CastellanError {
   }
 }
 
+/** What a job's handler throws to say how its job failed. Without `retryable: false` the job is tried again while it has tries left. */
+export class JobError extends CastellanError {
+  readonly code: string;
+  readonly retryable: boolean;
+  constructor(code: string, message: string, options: { readonly retryable?: boolean; readonly cause?: unknown; readonly field?: string } = {}) {
+    super(message, options);
+    this.code = code;
+    this.retryable = options.retryable ?? true;
+  }
+}
+
 /** A setting (environment variable, flag or option) with an unusable value. */
 export class InvalidSettingError extends CastellanError {
   readonly code = 'invalid_setting';

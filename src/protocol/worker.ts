@@ -33,8 +33,8 @@ export interface JobTransport {
   /** Takes over pending entries of other consumers that name this node, in the entry or in the payload. */
   claimTargeted(queues: readonly string[]): Promise<readonly JobEntry[]>;
   report(reports: readonly JobReport[], acknowledged: readonly Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>[]): Promise<void>;
-  /** In the order asked: whether the job's cancel flag stands. */
-  cancelled(jobIds: readonly string[]): Promise<readonly boolean[]>;
+  /** In the order asked: whether the job's cancel flag stands for this attempt. A flag that is a number is meant for attempts up to it. */
+  cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]>;
   /** Tells the state that the control plane published of this node (`node:state:{nodeId}`). Returns how to stop listening. */
   onNodeState(told: (state: string) => void): Promise<() => void>;
   close(): Promise<void>;
