@@ -33,7 +33,7 @@ export function nodeFacts({ nodeId, orgId, state, tags, status }: NodeView): Nod
     state,
     tags: new Set(tags),
     gpusFreeMb: gpus.flatMap(({ memory_total_mb: total, memory_used_mb: used }) =>
-      typeof total === 'number' && typeof used === 'number' ? [Math.max(0, total - used)] : [],
+      typeof total === 'number' && typeof used === 'number' && used >= 0 ? [Math.max(0, total - used)] : [],
     ),
     hasGpu: gpus.length > 0,
     services: new Map(
