@@ -115,8 +115,8 @@ export const jobEvents = {
   submit: z.strictObject({ type: z.literal('submit'), spec: jobSpec }),
   /** An entry that someone else enqueued was found in a queue: the job is adopted as it lies there, without being posted again. */
   adopt: z.strictObject({ type: z.literal('adopt'), spec: jobSpec, entry: small }),
-  /** A worker took it. */
-  claimed: z.strictObject({ type: z.literal('claimed'), ...report }),
+  /** A worker took it. `progress`, `message`: for those who tell both in one. */
+  claimed: z.strictObject({ type: z.literal('claimed'), ...report, progress: json.optional(), message: z.string().max(4_096).optional() }),
   /** A sign of life of its worker, with or without progress. */
   alive: z.strictObject({ type: z.literal('alive'), ...report, progress: json.optional(), message: z.string().max(4_096).optional() }),
   /** Its worker finished it. `startedAt`: for a job so short that its claim was not told by itself. */
@@ -152,7 +152,7 @@ export type WorkerReport = {
 export type JobEvent =
   | { readonly type: 'submit'; readonly spec: JobSpec }
   | { readonly type: 'adopt'; readonly spec: JobSpec; readonly entry: string }
-  | ({ readonly type: 'claimed' } & WorkerReport)
+  | ({ readonly type: 'claimed'; readonly progress?: Json; readonly message?: string } & WorkerReport)
   | ({ readonly type: 'alive'; readonly progress?: Json; readonly message?: string } & WorkerReport)
   | ({ readonly type: 'end'; readonly result?: Json; readonly message?: string } & WorkerReport)
   | ({ readonly type: 'error'; readonly code?: string; readonly message?: string; readonly retryable?: boolean } & WorkerReport)
