@@ -58,6 +58,8 @@ export const TEXT_MAX = 4_096;
 const NAME_MAX = 256;
 /** Fields of a flat message that are not of the update itself. */
 const ENVELOPE_FIELDS: ReadonlySet<string> = new Set(['type', 'task_id', 'taskId', 'timestamp', 'source', 'data']);
+/** Fields of an update that are set by themselves. */
+const DECIDED_FIELDS: ReadonlySet<string> = new Set(['status', 'message', 'progress']);
 
 export function readTaskUpdate(text: string): ReadUpdate<TaskUpdateMessage> {
   const read = readObject(text);
@@ -77,9 +79,8 @@ export function readTaskUpdate(text: string): ReadUpdate<TaskUpdateMessage> {
   if (said !== undefined && said !== null && typeof said !== 'string') return fault('invalid_field', `${prefix}message`, 'must be a text');
   const progress = update['progress'];
   if (typeof progress === 'number' && (progress < 0 || progress > 100)) return fault('invalid_field', `${prefix}progress`, 'must be from 0 to 100');
-  const { message: _message, progress: _progress, ...rest } = update;
   const data: TaskUpdate = {
-    ...rest,
+    ...Object.fromEntries(Object.entries(update).filter(([field]) => !DECIDED_FIELDS.has(field))),
     status,
     ...(typeof said === 'string' ? { message: said.slice(0, TEXT_MAX) } : {}),
     ...(progress === undefined || progress === null ? {} : { progress }),
