@@ -20,11 +20,21 @@ const PAGE_LIMIT = 500;
 export interface ControlPlaneClient {
   readonly url: string;
   get<Answer>(path: string, query?: Query): Promise<Answer>;
-  post<Answer>(path: string, body?: unknown): Promise<Answer>;
+  post<Answer>(path: string, body?: unknown, headers?: { readonly [name: string]: string }): Promise<Answer>;
+  put<Answer>(path: string, body: unknown): Promise<Answer>;
+  delete(path: string): Promise<void>;
   /** All items of a list, page after page. */
   list<Item>(path: string, query?: Query): AsyncGenerator<Item>;
   /** The realtime stream until the signal aborts or the server ends it. */
   follow(query: Query, signal: AbortSignal): AsyncGenerator<Pick<FeedItem, 'cursor' | 'transition'>>;
+}
+
+interface CallOptions {
+  readonly query?: Query;
+  readonly method?: string;
+  readonly headers?: { readonly [name: string]: string };
+  readonly body?: unknown;
+  readonly signal?: AbortSignal;
 }
 
 type Query = { readonly [name: string]: string | number | undefined };
@@ -40,8 +50,8 @@ export async function controlPlaneClient(environment: Environment): Promise<Cont
       : given === undefined
         ? ` It is the one of ${readDataDir(environment)}; name the server's own folder in CASTELLAN_DATA_DIR, or set CASTELLAN_TOKEN.`
         : ' It is the one of CASTELLAN_TOKEN; "castellan token" makes another.';
-  const call = async (path: string, options: { readonly query?: Query; readonly method?: string; readonly body?: unknown; readonly signal?: AbortSignal }) => {
-    const headers = new Headers(token === undefined ? {} : { authorization: `Bearer ${token}` });
+  const call = async (path: string, options: CallOptions) => {
+    const headers = new Headers({ ...options.headers, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) });
     if (options.body !== undefined) headers.set('content-type', 'application/json');
     const response = await fetch(withQuery(base, path, options.query), {
       method: options.method ?? 'GET',
@@ -59,7 +69,10 @@ export async function controlPlaneClient(environment: Environment): Promise<Cont
   return {
     url: base.origin,
     get,
-    post: async <Answer>(path: string, body?: unknown) => (await (await call(path, { method: 'POST', body })).json()) as Answer,
+    post: async <Answer>(path: string, body?: unknown, headers: CallOptions['headers'] = {}) =>
+      (await (await call(path, { method: 'POST', body, headers })).json()) as Answer,
+    put: async <Answer>(path: string, body: unknown) => (await (await call(path, { method: 'PUT', body })).json()) as Answer,
+    delete: async (path) => void (await call(path, { method: 'DELETE' })),
     async *list<Item>(path: string, query: Query = {}) {
       let cursor: string | undefined;
       do {
