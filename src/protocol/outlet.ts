@@ -1,7 +1,8 @@
 /**
  * An actor type that lives outside: a message to `<type>/<id>` becomes an entry of another system's stream.
  *
- * 1. Exactly once and in order per partition: the message is numbered in its commit, and the append drops numbers that it has seen. (I1, I5)
+ * 1. Exactly once and in order per (partition, stream): the message is numbered in its commit, and the append drops numbers that it
+ *    has seen. (I1, I5)
  * 2. The entry is made at the commit, so that what is delivered after a takeover is what was decided.
  */
 import type { MachineEvent } from './envelope.ts';
@@ -32,6 +33,8 @@ export interface OutletEntry {
 
 /** A numbered entry on its way. */
 export interface Post extends OutletEntry {
+  /** The partition whose commit decided it. */
   readonly from: number;
-  readonly number: number;
+  /** `<epoch>-<count within the epoch>`, ordered like a stream id: grows over all posts of the partition, whatever their stream. */
+  readonly number: string;
 }

@@ -1,7 +1,8 @@
 /**
- * The Function library in Redis: its text, the names of its functions, and calling them in one pipeline.
+ * A Function library in Redis: its text, the names of its functions, and calling them in one pipeline.
  *
- * 1. Library and functions carry a hash of the text: two versions of Castellan never overwrite each other's functions.
+ * 1. Library and functions carry a hash of the text: two versions of Castellan never overwrite each other's functions,
+ *    and several libraries stand side by side.
  * 2. When Redis lost the library (FUNCTION FLUSH, a new master), it is loaded again and only the calls that
  *    found no function are made again: they had not run.
  */
@@ -12,32 +13,34 @@ import { RedisUnusableError } from '../protocol/errors.ts';
 
 export type FunctionName = 'commit' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
 
-export interface FunctionCall {
-  readonly name: FunctionName;
+/** The functions of functions.lua. Another library has names of its own. */
+export interface FunctionCall<Name extends string = FunctionName> {
+  readonly name: Name;
   readonly keys: readonly string[];
   readonly args: readonly (string | number)[];
 }
 
-export interface FunctionLibrary {
+export interface FunctionLibrary<Name extends string = FunctionName> {
   readonly name: string;
   load(client: Redis): Promise<void>;
   /** The command for a pipeline. */
-  command(call: FunctionCall): Command;
+  command(call: FunctionCall<Name>): Command;
   /** Makes the calls in one pipeline; a call that failed has an Error in its place. */
-  call(client: Redis, calls: readonly FunctionCall[]): Promise<unknown[]>;
+  call(client: Redis, calls: readonly FunctionCall<Name>[]): Promise<unknown[]>;
 }
 
-export function createFunctionLibrary(): FunctionLibrary {
-  const template = readFileSync(new URL('./functions.lua', import.meta.url), 'utf8');
+/** `files`: Lua texts of this folder that are one library together; the first begins with `#!lua name=@LIBRARY@`. */
+export function createFunctionLibrary<Name extends string = FunctionName>(files: readonly string[] = ['functions.lua']): FunctionLibrary<Name> {
+  const template = files.map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('\n');
   const name = `castellan_${createHash('sha256').update(template).digest('hex').slice(0, 10)}`;
   const text = template.replaceAll('@LIBRARY@', name);
 
   const load = async (client: Redis): Promise<void> => {
     await client.call('FUNCTION', 'LOAD', 'REPLACE', text);
   };
-  const command = (call: FunctionCall): Command =>
+  const command = (call: FunctionCall<Name>): Command =>
     new Command('fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args), { replyEncoding: 'utf8' });
-  const send = (client: Redis, calls: readonly FunctionCall[]): Promise<unknown[]> => runPipeline(client, calls.map(command));
+  const send = (client: Redis, calls: readonly FunctionCall<Name>[]): Promise<unknown[]> => runPipeline(client, calls.map(command));
 
   return {
     name,
@@ -50,7 +53,7 @@ export function createFunctionLibrary(): FunctionLibrary {
       await load(client);
       const again = await send(
         client,
-        missing.map((index) => calls[index] as FunctionCall),
+        missing.map((index) => calls[index] as FunctionCall<Name>),
       );
       missing.forEach((index, position) => (replies[index] = again[position]));
       return replies;

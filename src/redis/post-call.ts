@@ -1,0 +1,48 @@
+/**
+ * Posts as the flat arguments of the `post` function. The layout stands at the function's head in queue-functions.lua.
+ *
+ * 1. One call takes the entries of one stream, in their order. A later call of a stream must not be made when an earlier one was
+ *    refused: the function would hold the entries of the earlier one, when they are repeated, for entries that it has taken in.
+ */
+import type { Post } from '../protocol/outlet.ts';
+import type { FunctionCall } from './function-library.ts';
+
+export const QUEUE_LIBRARY_FILES = ['queue-functions.lua'] as const;
+export type QueueFunctionName = 'post';
+
+/** One call holds at most so many entries and bytes, so that it never blocks Redis for more than a few ms. */
+const POST_ENTRIES_MAX = 500;
+const POST_BYTES_MAX = 1_048_576;
+
+/** The keys that stand beside a stream. The braces put them into the stream's own hash slot. */
+export function postKeys(stream: string): readonly [stream: string, posts: string, gate: string, held: string, entries: string] {
+  return [stream, `{${stream}}:posts`, `{${stream}}:gate`, `{${stream}}:held`, `{${stream}}:held:entries`];
+}
+
+/** Entries of one stream and one length, in order. */
+export interface PostBatch {
+  readonly stream: string;
+  /** Places in the caller's list. */
+  readonly positions: readonly number[];
+  readonly call: FunctionCall<QueueFunctionName>;
+}
+
+/** Cuts posts into calls: in order per stream, none too large. */
+export function postBatches(posts: readonly Post[]): readonly PostBatch[] {
+  const open = new Map<string, { maxLength: number | undefined; positions: number[]; args: (string | number)[]; bytes: number }>();
+  const batches: PostBatch[] = [];
+  for (const [position, post] of posts.entries()) {
+    const bytes = post.fields.reduce((sum, field) => sum + field.length, 0);
+    let batch = open.get(post.stream);
+    if (!batch || batch.maxLength !== post.maxLength || batch.positions.length >= POST_ENTRIES_MAX || batch.bytes + bytes > POST_BYTES_MAX) {
+      batch = { maxLength: post.maxLength, positions: [], args: [post.maxLength ?? ''], bytes: 0 };
+      open.set(post.stream, batch);
+      batches.push({ stream: post.stream, positions: batch.positions, call: { name: 'post', keys: postKeys(post.stream), args: batch.args } });
+    }
+    batch.positions.push(position);
+    batch.bytes += bytes;
+    batch.args.push(post.from, post.number, post.priority ?? '-', post.member ?? '', post.fields.length);
+    for (const field of post.fields) batch.args.push(field);
+  }
+  return batches;
+}
