@@ -37,5 +37,7 @@ export interface JobTransport {
   cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]>;
   /** Tells the state that the control plane published of this node (`node:state:{nodeId}`). Returns how to stop listening. */
   onNodeState(told: (state: string) => void): Promise<() => void>;
+  /** Tells that another worker came upon an entry for this node: `claimTargeted` has something now. A hint; it may be lost. */
+  onTargeted(told: () => void): Promise<() => void>;
   close(): Promise<void>;
 }

@@ -41,6 +41,15 @@ export interface PartitionKeys {
   index(type: string, statePath: string): string;
 }
 
+export interface UserKeys {
+  /** Stream of the events for a user's sockets. */
+  readonly events: string;
+  /** Hash: `last` and `gone` (ids of that stream), `at` (up to where some socket has them), `claim`, `upTo`, `until` (a socket that is being given what waited). */
+  readonly reached: string;
+  /** Sorted set: sockets by the time until which they are taken to live. */
+  readonly sockets: string;
+}
+
 export interface Keys {
   readonly prefix: string;
   partition(partition: number): PartitionKeys;
@@ -52,8 +61,17 @@ export interface Keys {
   readonly cursorPositions: string;
   /** Sharded pub/sub channel that rings when something was appended to a source stream by one of us. */
   readonly sourcesBell: string;
+  /** Pub/sub channel that rings when another worker came upon an entry for this node. */
+  nodeBell(nodeId: string): string;
   /** Pub/sub channel of one waiting sender. */
   reply(id: string): string;
+  user(userId: string): UserKeys;
+  /** Pub/sub channel that rings with a user's id when there is an event for them. */
+  readonly usersBell: string;
+  /** Hash: what was told of a rebalance job: `pushed`, `told`, `newest` (orders), `created`. */
+  rebalance(jobId: string): string;
+  /** The first value given for a name that a caller chose, such as an Idempotency-Key. */
+  first(name: string): string;
 }
 
 /** Throws InvalidSettingError for a prefix that could change a hash tag. */
@@ -71,7 +89,12 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     cursor: `${prefix}:{cursor}:packs`,
     cursorPositions: `${prefix}:{cursor}:positions`,
     sourcesBell: `${prefix}:bell:sources`,
+    nodeBell: (nodeId) => `${prefix}:bell:node:${nodeId}`,
     reply: (id) => `${prefix}:reply:${id}`,
+    user: (userId) => userKeys(prefix, userId),
+    usersBell: `${prefix}:bell:users`,
+    rebalance: (jobId) => `${prefix}:rebalance:{${jobId}}`,
+    first: (name) => `${prefix}:first:{${name}}`,
   };
 }
 
@@ -94,6 +117,12 @@ function partitionKeys(prefix: string, partition: number): PartitionKeys {
     feed: (type) => `${base}feed:${type}`,
     index: (type, statePath) => `${base}index:${type}:${statePath}`,
   };
+}
+
+/** A user's id is any text of a token, so it is encoded: no brace of it can change the tag. */
+function userKeys(prefix: string, userId: string): UserKeys {
+  const base = `${prefix}:user:{${encodeURIComponent(userId.toWellFormed())}}:`;
+  return { events: `${base}events`, reached: `${base}reached`, sockets: `${base}sockets` };
 }
 
 /** Member of a timer set. An actor's address holds no space, so the first one ends it. */

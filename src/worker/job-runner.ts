@@ -134,7 +134,7 @@ export class JobRunner implements JobListener {
   }
 
   logged(job: RunningJob, line: string): void {
-    if (job.phase.kind !== 'over') this.#tellAside(job, 'chunk', { log: String(line) });
+    if (job.phase.kind !== 'over') this.#tellAside(job, 'chunk', { log: line });
   }
 
   #call(job: RunningJob): void {

@@ -11,17 +11,17 @@
  *    for ever, so it takes jobs again after three heartbeats without news.
  * 5. Stopping takes no more jobs, gives back what was not begun, waits for the rest up to a grace, aborts and gives back what is left.
  */
-import { InvalidSettingError, StoppedError } from '../protocol/errors.ts';
+import { StoppedError } from '../protocol/errors.ts';
 import type { AnyJobDefinition } from '../protocol/job-handler.ts';
-import { QUEUE_NAME, type JobEntry } from '../protocol/job-progress.ts';
-import type { Json, JsonObject } from '../protocol/json.ts';
+import type { JobEntry } from '../protocol/job-progress.ts';
+import type { Json } from '../protocol/json.ts';
 import type { JobTransport } from '../protocol/worker.ts';
 import { sleep, systemWorkerClock, type WorkerClock } from './clock.ts';
+import { badPayload, checkSettings, definitionsByType, keyOf, readPayload, unknownType, type ReadyEntry } from './entries.ts';
 import { JobRunner, type RunCounts } from './job-runner.ts';
 import { Messages } from './messages.ts';
 import { ReportLane } from './report-lane.ts';
 import {
-  CONCURRENCY_MAX,
   CONSUME_BLOCK_MS,
   DEFAULT_CONCURRENCY,
   DEFAULT_GRACE_MS,
@@ -78,7 +78,7 @@ export class Worker {
   readonly #lane: ReportLane;
   readonly #runner: JobRunner;
   readonly #held = new Set<string>();
-  readonly #waiting: { readonly entry: JobEntry; readonly definition: AnyJobDefinition; readonly payload: Json }[] = [];
+  readonly #waiting: ReadyEntry[] = [];
   #state: WorkerState = { kind: 'idle' };
   #taken = 0;
   #leftToOthers = 0;
@@ -90,17 +90,13 @@ export class Worker {
   #cancelTick: (() => void) | undefined;
   #lookAt = 0;
   #looking = false;
+  #lookAgain = false;
 
   /** Throws InvalidSettingError. */
   constructor(options: WorkerOptions) {
     const { queues, jobs, concurrency = DEFAULT_CONCURRENCY, transport, nodeId, clock = systemWorkerClock, log } = options;
-    if (queues.length === 0) throw new InvalidSettingError('queues', 'is empty. Name at least one, such as jobs:v1:gpu-general.');
-    for (const queue of queues)
-      if (!QUEUE_NAME.test(queue)) throw new InvalidSettingError('queues', `holds ${JSON.stringify(queue)}; a queue must match ${QUEUE_NAME.source}.`);
-    if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > CONCURRENCY_MAX)
-      throw new InvalidSettingError('concurrency', `must be a whole number from 1 to ${CONCURRENCY_MAX}.`);
-    this.#definitions = new Map(jobs.map((job) => [job.type, job]));
-    if (this.#definitions.size < jobs.length) throw new InvalidSettingError('jobs', 'defines a type twice.');
+    checkSettings(queues, concurrency);
+    this.#definitions = definitionsByType(jobs);
     this.#options = options;
     this.#concurrency = concurrency;
     this.#clock = clock;
@@ -137,8 +133,7 @@ export class Worker {
     if (this.#state.kind === 'running') return;
     if (this.#state.kind !== 'idle') throw new StoppedError('The worker was stopped. Make a new one to start again.');
     const stop = new AbortController();
-    const listening = this.#options.transport.onNodeState((state) => this.#onNodeState(state));
-    listening.catch((error: unknown) => this.#options.log.warn(`The state of this node is not heard: ${messageOf(error)}`));
+    const listening = this.#listen();
     this.#state = { kind: 'running', stop, taking: this.#take(stop.signal), listening };
     this.#armTick(0);
   }
@@ -169,7 +164,7 @@ export class Worker {
     if (lost > 0) log.warn(`${lost} reports could not be stored before the worker stopped; their jobs are handed out again when their lease ends.`);
     this.#cancelTick?.();
     this.#cancelTick = undefined;
-    (await listening.catch(() => undefined))?.();
+    (await listening)();
     await transport.close();
   }
 
@@ -223,7 +218,7 @@ export class Worker {
     const definition = this.#definitions.get(entry.type);
     if (stopping)
       this.#runner.refuse(entry, 'released'); // (5)
-    else if (read.fault !== undefined) this.#runner.refuse(entry, 'error', { code: 'invalid_payload', message: read.fault, retryable: false });
+    else if (read.fault !== undefined) this.#runner.refuse(entry, 'error', badPayload(read.fault));
     else if (definition === undefined) this.#runner.refuse(entry, 'error', unknownType(entry.type));
     else if (this.#runner.size < this.#concurrency) this.#begin(entry, definition, read.payload);
     else this.#waiting.push({ entry, definition, payload: read.payload }); // (2)
@@ -265,6 +260,23 @@ export class Worker {
     }
   }
 
+  /** Returns how to stop listening. */
+  async #listen(): Promise<() => void> {
+    const { transport, log } = this.#options;
+    try {
+      const ends = await Promise.all([transport.onNodeState((state) => this.#onNodeState(state)), transport.onTargeted(() => this.#lookNow())]);
+      return () => ends.forEach((end) => end());
+    } catch (error) {
+      log.warn(`What concerns this node is not heard: ${messageOf(error)}`);
+      return () => undefined;
+    }
+  }
+
+  #lookNow(): void {
+    this.#lookAt = 0;
+    this.#armTick(0);
+  }
+
   #armTick(ms: number): void {
     const at = this.#clock.now() + ms;
     if (this.#state.kind === 'stopped' || this.#tickAt <= at) return;
@@ -280,7 +292,8 @@ export class Worker {
     if (now >= this.#lookAt) {
       this.#lookAt = now + LOOK_EVERY_MS;
       this.#wakeUp(); // (4)
-      if (!this.#looking) void this.#look();
+      if (this.#looking) this.#lookAgain = true;
+      else void this.#look();
     }
     this.#armTick(this.#runner.tickMs);
   }
@@ -306,29 +319,10 @@ export class Worker {
     } finally {
       this.#looking = false;
     }
+    if (!this.#lookAgain) return;
+    this.#lookAgain = false;
+    this.#lookNow();
   }
-}
-
-function keyOf({ queue, entryId }: JobEntry): string {
-  return `${queue} ${entryId}`;
-}
-
-type ReadPayload =
-  { readonly payload: Json; readonly target: string | undefined; readonly fault?: undefined } | { readonly fault: string; readonly target?: undefined };
-
-function readPayload({ payload: text }: JobEntry): ReadPayload {
-  try {
-    const payload = JSON.parse(text) as Json;
-    const target =
-      typeof payload === 'object' && payload !== null ? ((payload as JsonObject)['target_node'] ?? (payload as JsonObject)['targetNode']) : undefined;
-    return { payload, target: typeof target === 'string' && target !== '' ? target : undefined };
-  } catch (error) {
-    return { fault: `The field payload is not JSON: ${messageOf(error)}` };
-  }
-}
-
-function unknownType(type: string): JsonObject {
-  return { code: 'unknown_type', message: `This worker knows no job type ${JSON.stringify(type.slice(0, 80))}; another one may.`, retryable: true };
 }
 
 function messageOf(error: unknown): string {
