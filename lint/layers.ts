@@ -22,7 +22,7 @@ export const LAYERS: { readonly [folder: string]: Layer } = {
   'src/core': { imports: ['src/protocol'], packages: ['xstate'] },
   'src/engine': { imports: ['src/protocol', 'src/core'], packages: [] },
   'src/redis': { imports: ['src/protocol'], importsTypes: ['src/engine/ports.ts', 'src/engine/read-ports.ts'], packages: ['*'] },
-  'src/contracts': { imports: ['src/protocol', 'machines', 'src/provisioning'], packages: ['zod', 'node:crypto'] },
+  'src/contracts': { imports: ['src/protocol', 'machines', 'src/provisioning'], packages: ['zod', 'node:crypto', 'msgpackr'] },
   'src/control-plane': { imports: ['src/protocol', 'src/core', 'src/engine', 'src/contracts'], packages: ['prom-client'] },
   'src/fleet': { imports: ['src/protocol', 'machines'], packages: ['zod'] },
   'src/history': { imports: ['src/protocol'], packages: ['*'] },

@@ -41,6 +41,8 @@ export interface StreamSource {
   keyOf(fields: EntryFields): ActorKey | undefined | null;
   /** `id` is the entry's id in the stream. */
   decode(id: string, fields: EntryFields): DecodedEntry | RejectedEntry;
+  /** Fields may hold bytes that are no text: both functions are then given one character a byte (latin1). */
+  readonly binary?: true;
   /** The stream is ours: entries that every partition has applied are dropped. Writers then append without a length. */
   readonly trimBehind?: true;
 }
