@@ -6,9 +6,11 @@
  */
 import type { Post } from '../protocol/outlet.ts';
 import type { FunctionCall } from './function-library.ts';
+import { wavesOf } from './waves.ts';
 
-export const QUEUE_LIBRARY_FILES = ['queue-functions.lua'] as const;
-export type QueueFunctionName = 'post';
+/** One library; in this order, for the later files use what the first defines. */
+export const QUEUE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'queue-look.lua'] as const;
+export type QueueFunctionName = 'post' | 'pump' | 'set_gate' | 'withdraw' | 'view_queue' | 'look' | 'scan_foreign' | 'note_look' | 'tidy_queue';
 
 /** One call holds at most so many entries and bytes, so that it never blocks Redis for more than a few ms. */
 const POST_ENTRIES_MAX = 500;
@@ -45,4 +47,20 @@ export function postBatches(posts: readonly Post[]): readonly PostBatch[] {
     for (const field of post.fields) batch.args.push(field);
   }
   return batches;
+}
+
+/** Invariant 1. `send` makes its calls in one pipeline; an Error stands in the place of one that failed. */
+export async function sendPosts(
+  posts: readonly Post[],
+  send: (calls: readonly FunctionCall<QueueFunctionName>[]) => Promise<unknown[]>,
+): Promise<(Error | undefined)[]> {
+  const results: (Error | undefined)[] = posts.map(() => undefined);
+  const failed = new Map<string, Error>();
+  for (const wave of wavesOf(postBatches(posts), ({ stream }) => stream)) {
+    const open = wave.filter(({ stream }) => !failed.has(stream));
+    const replies = open.length === 0 ? [] : await send(open.map(({ call }) => call));
+    for (const [index, { stream }] of open.entries()) if (replies[index] instanceof Error) failed.set(stream, replies[index]);
+    for (const { stream, positions } of wave) for (const position of positions) results[position] = failed.get(stream);
+  }
+  return results;
 }
