@@ -8,6 +8,7 @@
  */
 import type { ActorType } from './library/actor-type.ts';
 import { Castellan, CastellanClient, type CastellanOptions, type ClientOptions } from './library/castellan.ts';
+import { JobWorker, type CreateWorkerOptions } from './library/worker.ts';
 
 /**
  * An engine that runs the actor types, and a client of it. Connects nothing before `start()`.
@@ -22,10 +23,43 @@ export function createClient<const Types extends readonly ActorType[]>(options: 
   return new CastellanClient(options);
 }
 
+/**
+ * A worker: takes jobs from queues and does them. Connects nothing before `start()`. Throws InvalidSettingError.
+ *
+ * ```ts
+ * const resize = defineJob({ type: 'resize', payload: z.object({ width: z.number() }), handler: async ({ payload, signal }) => … });
+ * const worker = await createWorker({ redis: 'redis://127.0.0.1:6379', jobs: [resize], concurrency: 20 }).start();
+ * ```
+ */
+export function createWorker(options: CreateWorkerOptions): JobWorker {
+  return new JobWorker(options);
+}
+
+export { defineJob, handleJob, type JobKindOptions, type JobOptions } from './worker/define-job.ts';
+export type { CreateWorkerOptions, JobWorker } from './library/worker.ts';
+export type { AnyJobDefinition, Job, JobDefaults, JobDefinition, JobHandler, JobKind } from './protocol/job-handler.ts';
+export type { WorkerCounts } from './worker/worker.ts';
+
 export { actorType, type ActorOf, type ActorType, type ActorTypeOptions, type Effect, type EffectExecutor, type EventOf } from './library/actor-type.ts';
 export { type EventSchemas, type ExecutorsOf } from './library/actor-type.ts';
 export type { Castellan, CastellanClient, CastellanOptions, ClientOptions, Condition, EmittedEvents, FollowOptions, Log } from './library/castellan.ts';
 export type { SendOptions, Settled, WaitOptions } from './library/castellan.ts';
+
+export {
+  createTaskUpdates,
+  type ChannelMessages,
+  type MessageOf,
+  type TaskUpdates,
+  type TaskUpdatesOptions,
+  type UpdateHandler,
+} from './library/task-updates.ts';
+export type { GeneralUpdateMessage, TaskStatus, TaskUpdate, TaskUpdateMessage } from './contracts/task-message.ts';
+export { closeRedis, initRedis, RedisStreamsClient, shieldJobId } from './library/redis-streams-client.ts';
+export type { ReadEvent, ReadStreamOptions, ReadTask, RedisStreamsOptions } from './library/redis-streams-client.ts';
+export type { ShieldCodec } from './contracts/shield-codec.ts';
+export type { ShieldEvent, ShieldTask } from './contracts/shield-entry.ts';
+export type { RedisOption } from './library/redis-option.ts';
+export type { GroupInfo, StreamInfo } from './redis/group-streams.ts';
 
 export { durableActor } from './protocol/actor-reference.ts';
 export * from './protocol/errors.ts';
