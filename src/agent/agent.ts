@@ -25,6 +25,8 @@ export interface AgentOptions {
   /** Absent: nothing is reported, the agent only answers questions. */
   readonly publisher?: Publisher;
   readonly deviceCode?: string;
+  /** What jobs may ask for of this node. */
+  readonly tags?: readonly string[];
   readonly observers: { readonly system: SystemObserver; readonly gpu: GpuObserver; readonly services: ServiceObserver };
   readonly addresses: () => NodeAddresses;
   readonly clock: AgentClock;
@@ -88,8 +90,8 @@ export class Agent {
   }
 
   async #startAll(): Promise<void> {
-    const { nodeId, observers, addresses, clock, log, publisher, intervalMs, deviceCode } = this.#options;
-    const collector: StatusCollector = new StatusCollector({ nodeId, ...observers, addresses, clock, statusPort: () => server.port });
+    const { nodeId, tags = [], observers, addresses, clock, log, publisher, intervalMs, deviceCode } = this.#options;
+    const collector: StatusCollector = new StatusCollector({ nodeId, tags, ...observers, addresses, clock, statusPort: () => server.port });
     const metrics = agentMetrics({ status: () => collector.recent(), counts: () => this.counts });
     const server = new StatusServer({ port: this.#options.statusPort, status: () => collector.recent(), metrics });
     try {

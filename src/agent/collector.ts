@@ -15,6 +15,8 @@ export const FRESH_MS = 1_000;
 
 export interface CollectorOptions {
   readonly nodeId: string;
+  /** Left out of the status when there are none. */
+  readonly tags?: readonly string[];
   readonly system: SystemObserver;
   readonly gpu: GpuObserver;
   readonly services: ServiceObserver;
@@ -54,12 +56,13 @@ export class StatusCollector {
   }
 
   async #round(): Promise<NodeStatus> {
-    const { nodeId, system, gpu, clock } = this.#options;
+    const { nodeId, tags = [], system, gpu, clock } = this.#options;
     const [load, gpus, services] = await Promise.all([system.observe(), gpu.observe().catch((): readonly GpuStatus[] => []), this.services()]);
     const { tailscale, network } = this.#options.addresses();
     const statusPort = this.#options.statusPort();
     const node = {
       name: nodeId,
+      ...(tags.length === 0 ? {} : { tags }),
       ...(tailscale === undefined ? {} : { tailscale_ip: tailscale }),
       ...(network === undefined ? {} : { network_ip: network }),
       uptime_seconds: system.uptimeSeconds(),

@@ -18,6 +18,8 @@ export interface CreateAgentOptions {
   readonly statusPort: number;
   readonly publisher?: Publisher;
   readonly deviceCode?: string;
+  /** What jobs may ask for of this node. */
+  readonly tags?: readonly string[];
   /** As in `DOCKER_HOST`; default: the standard socket. */
   readonly dockerHost?: string;
   readonly log: Logger;

@@ -6,12 +6,10 @@
  *
  * 1. No engine is an ordinary outcome. An engine that is there and does not answer is another: nothing is concluded from it.
  */
-import { probeJson, type ProbeTarget } from './http-probe.ts';
+import { CONTAINER_PREFIX, DEFAULT_ENGINE, engineAddress, type EngineAddress } from './docker-engine.ts';
+import { probeJson } from './http-probe.ts';
 import type { ServiceHealth, ServiceState } from './status.ts';
 
-export const CONTAINER_PREFIX = 'citadel-';
-const DEFAULT_ENGINE = 'unix:///var/run/docker.sock';
-const ENGINE_PORT = 2375;
 /** The engine lists from memory; longer means that it hangs. */
 const ENGINE_TIMEOUT_MS = 2_000;
 /** Some 2 KB a container. */
@@ -27,6 +25,8 @@ export interface ContainerService {
   readonly health?: ServiceHealth;
   /** The lowest published TCP port. */
   readonly port?: number;
+  /** The lowest TCP port that is published on loopback: what may be asked from here and is surely the container's. */
+  readonly loopbackPort?: number;
 }
 
 export type ContainerOutcome =
@@ -61,16 +61,7 @@ interface EngineContainer {
   readonly Names: readonly string[];
   readonly State: string;
   readonly Status: string;
-  readonly Ports?: readonly { readonly Type: string; readonly PublicPort?: number }[];
-}
-
-type EngineAddress = ProbeTarget['address'];
-
-function engineAddress(engine: string): EngineAddress | undefined {
-  if (engine.startsWith('unix://')) return { socketPath: engine.slice('unix://'.length) };
-  if (!/^(tcp|http):\/\//.test(engine) || !URL.canParse(engine)) return undefined;
-  const { hostname, port } = new URL(engine);
-  return { host: hostname, port: port === '' ? ENGINE_PORT : Number(port) };
+  readonly Ports?: readonly { readonly IP?: string; readonly Type: string; readonly PublicPort?: number }[];
 }
 
 function askEngine(address: EngineAddress, path: string): ReturnType<typeof probeJson> {
@@ -83,11 +74,13 @@ async function serviceOf(address: EngineAddress, container: EngineContainer): Pr
   if (name === undefined || name.length === CONTAINER_PREFIX.length) return undefined;
   const health = healthOf(container.Status);
   const port = publishedPort(container);
+  const loopbackPort = publishedPort(container, LOOPBACK_BINDINGS);
   return {
     name: name.slice(CONTAINER_PREFIX.length),
     state: await stateOf(address, container),
     ...(health === undefined ? {} : { health }),
     ...(port === undefined ? {} : { port }),
+    ...(loopbackPort === undefined ? {} : { loopbackPort }),
   };
 }
 
@@ -110,7 +103,12 @@ function healthOf(sentence: string): ServiceHealth | undefined {
   return word as ServiceHealth | undefined;
 }
 
-function publishedPort({ Ports }: EngineContainer): number | undefined {
-  const published = (Ports ?? []).flatMap(({ Type, PublicPort }) => (Type === 'tcp' && PublicPort !== undefined ? [PublicPort] : []));
+/** Host addresses that 127.0.0.1 reaches. */
+const LOOPBACK_BINDINGS: ReadonlySet<string> = new Set(['127.0.0.1', '0.0.0.0']);
+
+function publishedPort({ Ports }: EngineContainer, bindings?: ReadonlySet<string>): number | undefined {
+  const published = (Ports ?? []).flatMap(({ IP, Type, PublicPort }) =>
+    Type === 'tcp' && PublicPort !== undefined && (bindings === undefined || bindings.has(IP ?? '')) ? [PublicPort] : [],
+  );
   return published.length === 0 ? undefined : Math.min(...published);
 }

@@ -58,6 +58,8 @@ export interface SystemStatus {
 
 export interface NodeIdentity {
   readonly name: string;
+  /** What jobs may ask for of a node. */
+  readonly tags?: readonly string[];
   readonly tailscale_ip?: string;
   readonly network_ip?: string;
   readonly uptime_seconds: number;

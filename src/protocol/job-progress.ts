@@ -14,6 +14,11 @@ export const QUEUE_PREFIX = 'jobs:v1:';
 export const WORKER_GROUP = 'citadel-workers';
 /** Of queue names; the part after `jobs:v1:` also names the queue's dead letters, `dlq:v1:…`. */
 export const QUEUE_NAME = /^jobs:v1:[A-Za-z0-9._:-]{1,100}$/;
+/** The queue of the workers that have a tag. */
+export function tagQueue(tag: string): string {
+  return `${QUEUE_PREFIX}tag:${tag}`;
+}
+
 /** Consumers of ours are named so: those who observe a queue need not guess for them. */
 export const CONSUMER_PREFIX = 'castellan:';
 

@@ -36,8 +36,8 @@ export interface JobTransport {
   /** In the order asked: whether the job's cancel flag stands for this attempt. A flag that is a number is meant for attempts up to it. */
   cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]>;
   /** Tells the state that the control plane published of this node (`node:state:{nodeId}`). Returns how to stop listening. */
-  onNodeState(told: (state: string) => void): Promise<() => void>;
+  onNodeState(told: (state: string) => void): () => void;
   /** Tells that another worker came upon an entry for this node: `claimTargeted` has something now. A hint; it may be lost. */
-  onTargeted(told: () => void): Promise<() => void>;
+  onTargeted(told: () => void): () => void;
   close(): Promise<void>;
 }

@@ -127,18 +127,18 @@ class JobTransportOverRedis implements RedisJobTransport {
     return jobs.map(({ attempt }, index) => isCancelled(flags[index] ?? null, attempt));
   }
 
-  async onNodeState(told: (state: string) => void): Promise<() => void> {
+  onNodeState(told: (state: string) => void): () => void {
     const { nodeId } = this.#options;
     if (nodeId === undefined) return () => undefined;
-    return await this.#listen(`node:state:${nodeId}`, (message) => {
+    return this.#listen(`node:state:${nodeId}`, (message) => {
       const state = stateIn(message);
       if (state !== undefined) told(state);
     });
   }
 
-  async onTargeted(told: () => void): Promise<() => void> {
+  onTargeted(told: () => void): () => void {
     const { nodeId } = this.#options;
-    return nodeId === undefined ? () => undefined : await this.#listen(this.#keys.nodeBell(nodeId), told);
+    return nodeId === undefined ? () => undefined : this.#listen(this.#keys.nodeBell(nodeId), told);
   }
 
   close(): Promise<void> {
@@ -226,7 +226,7 @@ class JobTransportOverRedis implements RedisJobTransport {
   }
 
   /** Each channel again after every reconnect; a first time that fails is made good by the next. */
-  async #listen(channel: string, told: (message: string) => void): Promise<() => void> {
+  #listen(channel: string, told: (message: string) => void): () => void {
     const client = (this.#subscriber ??= createSubscriber(this.#target, this.#options));
     const subscribe = (): void => void client.subscribe(channel).catch(() => undefined);
     const onMessage = (from: string, message: string): void => {
@@ -235,7 +235,7 @@ class JobTransportOverRedis implements RedisJobTransport {
     client.on('message', onMessage);
     client.on('ready', subscribe);
     if (isReady(client)) subscribe();
-    else await this.#ready(client).catch(() => undefined);
+    else begin(client);
     return () => {
       client.off('message', onMessage);
       client.off('ready', subscribe);
@@ -245,7 +245,7 @@ class JobTransportOverRedis implements RedisJobTransport {
   /** (4) */
   async #ready(client: Redis, signal?: AbortSignal): Promise<void> {
     if (isReady(client)) return;
-    if (client.status === 'wait') client.connect().catch(() => undefined);
+    begin(client);
     const { promise, resolve } = Promise.withResolvers<void>();
     const end = (): void => resolve();
     const timer = setTimeout(end, LINK_WAIT_MS);
@@ -260,6 +260,11 @@ class JobTransportOverRedis implements RedisJobTransport {
 }
 
 type QueueEntries = readonly [queue: string, entries: readonly StreamEntry[]];
+
+/** Later tries are the client's own. */
+function begin(client: Redis): void {
+  if (client.status === 'wait') client.connect().catch(() => undefined);
+}
 
 function isReady(client: Redis): boolean {
   return client.status === 'ready';

@@ -66,7 +66,7 @@ export interface WorkerCounts extends Readonly<RunCounts> {
 
 type WorkerState =
   | { readonly kind: 'idle' }
-  | { readonly kind: 'running'; readonly stop: AbortController; readonly taking: Promise<void>; readonly listening: Promise<() => void> }
+  | { readonly kind: 'running'; readonly stop: AbortController; readonly taking: Promise<void>; readonly listening: readonly (() => void)[] }
   | { readonly kind: 'draining'; readonly stopped: Promise<void> }
   | { readonly kind: 'stopped' };
 
@@ -133,7 +133,8 @@ export class Worker {
     if (this.#state.kind === 'running') return;
     if (this.#state.kind !== 'idle') throw new StoppedError('The worker was stopped. Make a new one to start again.');
     const stop = new AbortController();
-    const listening = this.#listen();
+    const { transport } = this.#options;
+    const listening = [transport.onNodeState((state) => this.#onNodeState(state)), transport.onTargeted(() => this.#lookNow())];
     this.#state = { kind: 'running', stop, taking: this.#take(stop.signal), listening };
     this.#armTick(0);
   }
@@ -164,7 +165,7 @@ export class Worker {
     if (lost > 0) log.warn(`${lost} reports could not be stored before the worker stopped; their jobs are handed out again when their lease ends.`);
     this.#cancelTick?.();
     this.#cancelTick = undefined;
-    (await listening)();
+    for (const end of listening) end();
     await transport.close();
   }
 
@@ -257,18 +258,6 @@ export class Worker {
     } else if (state === 'online') {
       this.#unwellUntil = -Infinity;
       this.#wakeUp();
-    }
-  }
-
-  /** Returns how to stop listening. */
-  async #listen(): Promise<() => void> {
-    const { transport, log } = this.#options;
-    try {
-      const ends = await Promise.all([transport.onNodeState((state) => this.#onNodeState(state)), transport.onTargeted(() => this.#lookNow())]);
-      return () => ends.forEach((end) => end());
-    } catch (error) {
-      log.warn(`What concerns this node is not heard: ${messageOf(error)}`);
-      return () => undefined;
     }
   }
 

@@ -62,7 +62,7 @@ test.for(['SIGTERM', 'SIGINT'] as const)('reports and answers until %s, then end
   expect(Object.keys(flat)).toEqual(['version', 'timestamp', 'node', 'system', 'gpu', 'services']);
   agent.child.kill(signal);
   expect(await agent.exited).toBe(0);
-  expect(agent.output()).toContain('No job handler is registered');
+  expect(agent.output()).toContain('Jobs are taken');
   expect(agent.output()).not.toContain('s3cret-word');
   expect(agent.output()).not.toContain('abc123');
 });
