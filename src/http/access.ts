@@ -66,7 +66,7 @@ function admit(request: FastifyRequest, reply: FastifyReply, verification: Verif
     case 'invalid':
       return challenge(reply, `The token was refused: ${verification.reason}.`, 'invalid_token');
     case 'valid':
-      if (!may(verification.principal, access))
+      if (access !== 'user' && !may(verification.principal, access))
         return sendProblem(reply, 'forbidden', `This needs the role "${access}"; the token has "${verification.principal.role}".`);
       request.principal = verification.principal;
       return undefined;
@@ -91,7 +91,10 @@ function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD';
 }
 
-export function originAllowed(request: FastifyRequest, allowed: readonly string[] | '*'): boolean {
+/** What of a request tells whether its page is ours. */
+export type OriginOf = { readonly headers: { readonly origin?: string | undefined }; readonly protocol: string; readonly host: string };
+
+export function originAllowed(request: OriginOf, allowed: readonly string[] | '*'): boolean {
   const origin = request.headers.origin;
   if (origin === undefined) return false;
   return origin === `${request.protocol}://${request.host}` || (allowed !== '*' && allowed.includes(origin));

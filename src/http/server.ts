@@ -15,6 +15,8 @@ import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstanc
 import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ControlPlane } from '../protocol/control-plane.ts';
 import type { Jobs } from '../protocol/job.ts';
+import type { RebalanceJobs } from '../protocol/rebalance.ts';
+import type { UserEvents } from '../protocol/user-events.ts';
 import { guardRoutes } from './access.ts';
 import { createSessions, type Sessions } from './auth/sessions.ts';
 import { tokenVerifier, type TokenKeys, type VerifyToken, type WallClock } from './auth/tokens.ts';
@@ -22,6 +24,7 @@ import { BODY_BYTES_MAX, limitBody } from './body-limits.ts';
 import { eventStreams, type EventStreamOptions } from './event-stream.ts';
 import { liveStatus } from './live/live-status.ts';
 import { answerError, sendProblem } from './problem.ts';
+import { socketIo } from './realtime/socket-io.ts';
 import { actorRoutes } from './routes/actors.ts';
 import type { App, RouteContext } from './routes/context.ts';
 import { deadLetterRoutes } from './routes/dead-letters.ts';
@@ -35,6 +38,7 @@ import { pageRoutes } from './routes/pages.ts';
 import { partitionRoutes } from './routes/partitions.ts';
 import { queueRoutes } from './routes/queues.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
+import { rebalanceRoutes } from './routes/rebalance.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import type { HttpSettings } from './settings.ts';
 
@@ -47,6 +51,8 @@ export interface HttpServerOptions {
   readonly controlPlane: ControlPlane;
   /** Absent: there are no routes for jobs. */
   readonly jobs?: Jobs;
+  /** Absent: there are no rebalance jobs, and nothing listens at `/socket.io`. */
+  readonly rebalance?: { readonly jobs: RebalanceJobs; readonly events: UserEvents };
   readonly settings: HttpSettings;
   readonly tokenKeys: TokenKeys;
   /** The data folder's own secret: session cookies are signed with a key derived from it. */
@@ -97,6 +103,16 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.addHook('preClose', async () => streams.close());
   app.addHook('onClose', async () => live.close());
   registerRoutes(app, context, options.jobs);
+  if (options.rebalance !== undefined) {
+    rebalanceRoutes(app, options.rebalance.jobs);
+    socketIo(app, {
+      events: options.rebalance.events,
+      verify: access.verifyBearer,
+      allowedOrigins: settings.corsOrigins,
+      now,
+      clock: () => performance.now(),
+    });
+  }
   return { app: app as unknown as FastifyInstance, sessions };
 }
 

@@ -7,14 +7,21 @@
 import type { Redis } from 'ioredis';
 import type { Doorbell, EngineStore } from '../engine/ports.ts';
 import type { ReplyListener } from '../engine/read-ports.ts';
+import type { JobLogs } from '../protocol/job-log.ts';
+import type { Queues } from '../protocol/queues.ts';
+import type { RebalanceWriter } from '../protocol/rebalance.ts';
+import type { UserEvents } from '../protocol/user-events.ts';
 import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
 import { checkFormat } from './format.ts';
 import { createDoorbell } from './doorbell.ts';
+import { createJobLogs } from './job-log.ts';
 import { createKeys, type Keys } from './keys.ts';
+import { createQueues } from './queues.ts';
 import { createRedisReader, type RedisReader } from './reader.ts';
 import { createReplyListener } from './replies.ts';
 import { createRedisStore, type StoreSettings } from './store.ts';
+import { createUserEvents } from './user-events.ts';
 import type { RedisTarget } from './target.ts';
 
 export interface RedisConnections {
@@ -26,6 +33,11 @@ export interface RedisConnections {
   readonly reader: RedisReader;
   readonly doorbell: Doorbell;
   readonly replies: ReplyListener;
+  /** Worker queues, and what workers wrote of their jobs. */
+  readonly queues: Queues;
+  readonly jobLogs: JobLogs;
+  /** Events for users' sockets, and the keys of the rebalance agent. */
+  readonly userEvents: UserEvents & RebalanceWriter;
   readonly server: ServerReport;
   close(): Promise<void>;
 }
@@ -59,6 +71,9 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
       reader: createRedisReader({ client: shared, blocking, keys }),
       doorbell: createDoorbell(subscriber, keys),
       replies: createReplyListener(subscriber, keys),
+      queues: createQueues(shared),
+      jobLogs: createJobLogs(shared),
+      userEvents: createUserEvents({ client: shared, subscriber, keys }),
       server,
       close,
     };

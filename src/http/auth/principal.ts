@@ -6,6 +6,8 @@ export type Role = (typeof ROLES)[number];
 
 export interface Principal {
   readonly subject: string;
+  /** Who the caller is as a user of rebalance jobs, when that is not the subject: the claim `publicKey`. */
+  readonly userId?: string;
   readonly role: Role;
   /** The only organisation that this caller sees; null: the whole fleet. */
   readonly org: string | null;
@@ -14,8 +16,13 @@ export interface Principal {
   readonly via: 'bearer' | 'session';
 }
 
-/** What a route asks of its caller. */
-export type Access = 'public' | Exclude<Role, 'none'>;
+/** What a route asks of its caller. `user`: to be known, with any role or none; the route shows callers nothing but their own. */
+export type Access = 'public' | 'user' | Exclude<Role, 'none'>;
+
+/** The caller as the owner of rebalance jobs and of events about them (contracts 4). */
+export function userIdOf({ userId, subject }: Pick<Principal, 'userId' | 'subject'>): string {
+  return userId ?? subject;
+}
 
 export function may(principal: Pick<Principal, 'role'>, role: Role): boolean {
   return ROLES.indexOf(principal.role) >= ROLES.indexOf(role);

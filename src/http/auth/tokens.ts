@@ -2,13 +2,14 @@
  * Bearer tokens: made and checked.
  *
  * 1. The algorithms are pinned by the kind of key: HS256 for a shared secret, asymmetric ones for a key set. A token never chooses.
- * 2. `exp` and `sub` are required; an unknown `crit` is refused (RFC 7515, 4.1.11; jose upholds it).
+ * 2. `exp` is required, and `sub` or `publicKey`; an unknown `crit` is refused (RFC 7515, 4.1.11; jose upholds it).
  * 3. A wrong issuer or audience is always refused. Their absence is tolerated only for `JWT_SECRET` without configured names,
  *    because tokens of the program that owns that secret may carry none.
  * 4. Session cookies are signed with a key derived from the secret for that purpose alone, so that neither kind passes as the other.
  */
 import { hkdfSync } from 'node:crypto';
 import { createRemoteJWKSet, errors, jwtVerify, SignJWT, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions } from 'jose';
+import { USER_ID_LENGTH_MAX } from '../../protocol/user-events.ts';
 import { roleOf, type Principal, type Role } from './principal.ts';
 
 /** Issuer and audience of the tokens that we make ourselves. */
@@ -41,9 +42,9 @@ export function tokenVerifier(keys: TokenKeys, via: Principal['via'], now: WallC
   return async (token) => {
     if (token.length > TOKEN_LENGTH_MAX) return { kind: 'invalid', reason: 'the token is too long' };
     try {
-      const payload = await verify(token, { requiredClaims: ['exp', 'sub'], clockTolerance: CLOCK_TOLERANCE_S, currentDate: new Date(now()) });
+      const payload = await verify(token, { requiredClaims: ['exp'], clockTolerance: CLOCK_TOLERANCE_S, currentDate: new Date(now()) });
       const principal = principalOf(payload, via);
-      return principal === undefined ? { kind: 'invalid', reason: 'the "sub" or "org" claim is not usable' } : { kind: 'valid', principal };
+      return principal === undefined ? { kind: 'invalid', reason: 'the "sub", "publicKey" or "org" claim is not usable' } : { kind: 'valid', principal };
     } catch (error) {
       if (error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid || !(error instanceof errors.JOSEError)) return { kind: 'unavailable' };
       return { kind: 'invalid', reason: reasonOf(error) };
@@ -80,11 +81,17 @@ function keySetVerification(keys: Extract<TokenKeys, { kind: 'key-set' }>): Veri
 }
 
 function principalOf(payload: JWTPayload, via: Principal['via']): Principal | undefined {
-  const { sub, exp, org, role } = payload;
-  if (sub === undefined || sub === '' || exp === undefined) return undefined;
-  // A present but unusable organisation must not widen what is seen to the whole fleet.
-  if (org !== undefined && (typeof org !== 'string' || org === '')) return undefined;
-  return { subject: sub, role: roleOf(role), org: org ?? null, expiresAt: exp * 1000, via };
+  const { sub, exp, org, role, publicKey } = payload;
+  const subject = sub ?? publicKey;
+  if (!isName(subject) || exp === undefined) return undefined;
+  // A present but unusable claim must not make another user of the caller, nor widen what is seen to the whole fleet.
+  if (publicKey !== undefined && !(isName(publicKey) && publicKey.length <= USER_ID_LENGTH_MAX)) return undefined;
+  if (org !== undefined && !isName(org)) return undefined;
+  return { subject, role: roleOf(role), org: org ?? null, expiresAt: exp * 1000, via, ...(publicKey === undefined ? {} : { userId: publicKey }) };
+}
+
+function isName(claim: unknown): claim is string {
+  return typeof claim === 'string' && claim !== '';
 }
 
 /** Says what was wrong without quoting the token. */
