@@ -29,10 +29,15 @@ const COUNTER_HELP: { readonly [name in CounterName]: string } = {
   deliveries: 'Effects delivered.',
   delivery_failures: 'Tries of an effect that failed.',
   messages: 'Messages delivered to other actors.',
+  posts: 'Entries delivered to the streams of other systems.',
   invocations: 'Invocations started.',
   source_gaps: 'Entries of a source stream that were trimmed before they were read.',
   future_ids: 'Entries of a source stream whose id lies in the future.',
   read_failures: 'Reads of inboxes and sources that failed.',
+  list_items: 'Items taken from lists of other systems.',
+  channel_messages: 'Messages heard on channels of other systems.',
+  channel_overflows: 'Messages of channels that were lost because too many waited to be accepted.',
+  swept: 'Actors dropped because they have been kept for long enough.',
 };
 const OBSERVATION_HELP: { readonly [name in Observation]: string } = {
   step_seconds: 'Time of one step in the kernel; one step in 64 is measured.',

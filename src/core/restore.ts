@@ -18,14 +18,20 @@ import { childPath, NO_CHILDREN, parentPath, type Live, type LiveChild, type Liv
 /** An actor that takes no events until the machine fits it again. */
 export interface ParkedActor {
   readonly parked: string;
+  /** Its record, when that can be read. */
+  readonly stored?: ActorRecord;
 }
 
 /** Brings an actor back from its stored record. Never throws: a record that cannot come back is parked. */
 export function restore(type: RegisteredType, key: ActorKey, recordJson: string): LiveActor | ParkedActor {
+  let stored: ActorRecord | undefined;
   try {
-    return restoreRecord(type, key, decodeRecord(recordJson));
+    stored = decodeRecord(recordJson);
+    const actor = restoreRecord(type, key, stored);
+    return 'parked' in actor ? { ...actor, stored } : actor;
   } catch (thrown) {
-    return { parked: `The stored record cannot be restored: ${thrown instanceof Error ? thrown.message : String(thrown)}` };
+    const parked = `The stored record cannot be restored: ${thrown instanceof Error ? thrown.message : String(thrown)}`;
+    return stored === undefined ? { parked } : { parked, stored };
   }
 }
 

@@ -1,11 +1,12 @@
 /**
  * An actor type as the engine runs it: what the kernel knows, and the executors and publishers of its host.
  */
-import type { RegisteredType } from '../core/kernel.ts';
-import type { ActorRecord } from '../protocol/record.ts';
+import { isIndexed, type RegisteredType } from '../core/kernel.ts';
+import type { ActorRecord, Transition } from '../protocol/record.ts';
 import type { ActorKey } from '../protocol/ids.ts';
 import type { Executor } from '../protocol/command.ts';
-import { MissingExecutorError, UnknownActorTypeError } from '../protocol/errors.ts';
+import { InvalidSettingError, MissingExecutorError, UnknownActorTypeError } from '../protocol/errors.ts';
+import type { Outlet } from '../protocol/outlet.ts';
 
 export interface HostedType {
   readonly registered: RegisteredType;
@@ -21,13 +22,32 @@ export interface HostedType {
     record: ActorRecord,
   ) => { readonly channel: string; readonly skip: number; readonly drop: number } | undefined;
   readonly retention?: { readonly maxBytes: number; readonly maxAgeMs: number };
+  /**
+   * Tells every transition on a pub/sub channel, best effort and in the order of each actor: messages are made, after the commit,
+   * only when somebody listens. Must be pure and must not throw.
+   */
+  readonly announce?: { readonly channel: string; message(transition: Transition): readonly string[] };
+  /**
+   * For how long actors are kept in an atomic state, and how many of them in all partitions together; the oldest go first, and only
+   * while no invocation runs and no timer is armed. Their journal stays until the feed is trimmed. An address that is used again
+   * begins anew at revision 1, and the keys of its commands may then be those of its former life.
+   */
+  readonly keep?: { readonly [statePath: string]: KeepLimits };
+}
+
+export interface KeepLimits {
+  readonly maxAgeMs: number;
+  readonly maxCount: number;
 }
 
 export class HostedTypes {
   readonly #types = new Map<string, HostedType>();
+  readonly #outlets = new Map<string, Outlet>();
 
-  constructor(types: readonly HostedType[]) {
+  /** Throws MissingExecutorError, and InvalidSettingError for a state that cannot be kept by or an outlet whose name is taken. */
+  constructor(types: readonly HostedType[], outlets: readonly Outlet[] = []) {
     for (const hosted of types) {
+      for (const path of Object.keys(hosted.keep ?? {})) checkKept(hosted.registered, path);
       const { type, effects = [] } = hosted.registered.definition;
       for (const effect of effects) {
         if (hosted.executors[effect] !== undefined) continue;
@@ -35,6 +55,15 @@ export class HostedTypes {
       }
       this.#types.set(type, hosted);
     }
+    for (const outlet of outlets) {
+      if (this.#types.has(outlet.type) || this.#outlets.has(outlet.type)) throw new InvalidSettingError('outlets', `names "${outlet.type}", which is taken.`);
+      this.#outlets.set(outlet.type, outlet);
+    }
+  }
+
+  /** Where messages for that type leave the engine; undefined for an actor type. */
+  outlet(type: string): Outlet | undefined {
+    return this.#outlets.get(type);
   }
 
   get names(): readonly string[] {
@@ -55,4 +84,11 @@ export class HostedTypes {
     if (hosted === undefined) throw new UnknownActorTypeError(type, this.names);
     return hosted;
   }
+}
+
+/** The sweep finds actors by the index of their state. */
+function checkKept(registered: RegisteredType, path: string): void {
+  const setting = `keep.${path}`;
+  if (![...registered.machine.atomicPaths.values()].includes(path)) throw new InvalidSettingError(setting, `is no atomic state of "${registered.type}".`);
+  if (!isIndexed(registered, path)) throw new InvalidSettingError(setting, `is not indexed: take it out of "unindexed" of "${registered.type}".`);
 }

@@ -11,7 +11,10 @@ import type { Delivery } from '../protocol/command.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import type { Cause, Outcome } from '../protocol/envelope.ts';
 import { encodePack, formatAddress } from '../protocol/feed-pack.ts';
-import { partitionOf, type ActorKey } from '../protocol/ids.ts';
+import { idOf, partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
+import type { MessageCommand } from '../protocol/command.ts';
+import { EXCERPT_LENGTH } from '../protocol/dead-letter.ts';
+import type { Outlet, OutletEntry, Post } from '../protocol/outlet.ts';
 import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
 import type { HostedType } from './actor-types.ts';
 import type { Partition } from './partition.ts';
@@ -20,7 +23,7 @@ import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEn
 type Changed = Exclude<Decision, { kind: 'ignored' } | { kind: 'rejected' }>;
 
 /** One thing in a packed outbox entry. */
-export type OutboxItem = { readonly delivery: Delivery } | { readonly message: NumberedEnvelope };
+export type OutboxItem = { readonly delivery: Delivery } | { readonly message: NumberedEnvelope } | { readonly post: Post };
 
 /** What is owed once the batch is committed. */
 export interface Owed {
@@ -30,6 +33,13 @@ export interface Owed {
   readonly replies: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[];
   /** Actors whose invocations may have started or ended: their records before and after. */
   readonly invoking: readonly { readonly key: ActorKey; readonly before: ActorRecord | null; readonly after: ActorRecord }[];
+  /** Transitions of the types that announce theirs. */
+  readonly announced: readonly Announced[];
+}
+
+export interface Announced {
+  readonly announce: NonNullable<HostedType['announce']>;
+  readonly transitions: readonly Transition[];
 }
 
 export interface Batch {
@@ -38,7 +48,19 @@ export interface Batch {
   readonly owed: Owed;
   /** Actors as this commit leaves them. */
   readonly changed: readonly LiveActor[];
+  /** Actors that it removes. */
+  readonly removed: readonly ActorKey[];
   readonly size: number;
+}
+
+/** What the writes of all batches share. */
+export interface WritesContext {
+  readonly cacheSet: (actor: LiveActor, jsonLength?: number) => void;
+  /** The actor must be read from the store before it is used again. */
+  readonly evict: (key: ActorKey) => void;
+  readonly outlet: (type: string) => Outlet | undefined;
+  /** A dead letter was written that no entry caused. */
+  readonly lost: () => void;
 }
 
 interface Dirty {
@@ -49,11 +71,14 @@ interface Dirty {
   document?: string;
 }
 
+const NO_CHANNELS: readonly string[] = [];
+
 export class BatchWrites {
   readonly id: CommitId;
   readonly #partition: Partition;
   readonly #dirty = new Map<ActorKey, Dirty>();
-  readonly #transitions = new Map<string, Transition[]>();
+  readonly #transitions = new Map<string, { readonly hosted: HostedType; readonly transitions: Transition[] }>();
+  readonly #removed = new Map<ActorKey, { readonly registered: RegisteredType; readonly record: ActorRecord }>();
   readonly #outbox: OutboxItem[] = [];
   readonly #replies: Owed['replies'][number][] = [];
   readonly #deadLetters: string[] = [];
@@ -61,7 +86,7 @@ export class BatchWrites {
   readonly #liveness = new Map<string, number | null>();
   readonly #applied = new Map<number, number>();
   readonly #sent = new Map<number, number>();
-  readonly #cacheSet: (actor: LiveActor, jsonLength?: number) => void;
+  readonly #context: WritesContext;
   /** Entries and firings that this batch takes in. */
   size = 0;
   /** Rough JSON bytes so far. */
@@ -69,11 +94,11 @@ export class BatchWrites {
   firedThrough: number | undefined;
   inbox: string;
 
-  constructor(partition: Partition, id: CommitId, cacheSet: (actor: LiveActor, jsonLength?: number) => void) {
+  constructor(partition: Partition, id: CommitId, context: WritesContext) {
     this.#partition = partition;
     this.id = id;
     this.inbox = partition.inbox;
-    this.#cacheSet = cacheSet;
+    this.#context = context;
   }
 
   get empty(): boolean {
@@ -82,7 +107,7 @@ export class BatchWrites {
 
   /** Where the next transition of this type will lie. */
   nextAddress(type: string): string {
-    return formatAddress(this.#partition.number, this.id, this.#transitions.get(type)?.length ?? 0);
+    return formatAddress(this.#partition.number, this.id, this.#transitions.get(type)?.transitions.length ?? 0);
   }
 
   /** The actor as this batch has it so far. */
@@ -125,6 +150,12 @@ export class BatchWrites {
     return actor;
   }
 
+  /** The actor is kept no longer. It must not have changed in this batch, and have neither invocations nor timers. */
+  remove(hosted: HostedType, key: ActorKey, record: ActorRecord): void {
+    this.#removed.set(key, { registered: hosted.registered, record });
+    this.size++;
+  }
+
   /** A timer that fires: whatever becomes of its step, it does not fire again. */
   dropTimer(member: string, liveness: boolean): void {
     (liveness ? this.#partition.liveness : this.#partition.timers).cancel(member);
@@ -151,7 +182,7 @@ export class BatchWrites {
     const { type } = hosted.registered;
     const { actor } = decision;
     const checkpoint = record.revision % CHECKPOINT_EVERY === 0;
-    const transitions = this.#transitions.get(type);
+    const known = this.#transitions.get(type);
     const transition: Transition = {
       key,
       revision: record.revision,
@@ -167,21 +198,43 @@ export class BatchWrites {
       previous: before?.record.head ?? null,
       ...(checkpoint ? { checkpoint: actor.record } : {}),
     };
-    if (transitions === undefined) this.#transitions.set(type, [transition]);
-    else transitions.push(transition);
+    if (known === undefined) this.#transitions.set(type, { hosted, transitions: [transition] });
+    else known.transitions.push(transition);
     for (const [index, command] of decision.commands.entries()) {
       if (command.kind === 'effect') {
         const { epoch } = this.#partition;
         const delivery = { key: `${key}#${epoch}-${record.revision}-${index}`, actor: key, epoch, revision: record.revision, at, command };
         this.#outbox.push({ delivery });
       } else {
-        this.#outbox.push({ message: this.#message(key, record.head ?? '', command) });
+        const outlet = this.#context.outlet(typeOf(command.to));
+        if (outlet === undefined) this.#outbox.push({ message: this.#message(key, record.head ?? '', command) });
+        else this.#post(outlet, key, record.head ?? '', command, at);
       }
     }
     return actor;
   }
 
-  #message(from: ActorKey, address: string, command: { readonly to: ActorKey; readonly event: { readonly type: string } }): NumberedEnvelope {
+  /** What an outlet cannot encode is the machine's bug: told, and no reason to stop the actor. */
+  #post(outlet: Outlet, from: ActorKey, address: string, { to, event }: MessageCommand, at: number): void {
+    let entry: OutletEntry | undefined;
+    let reason = `The outlet "${outlet.type}" has no entry for the event "${event.type}".`;
+    try {
+      entry = outlet.encode(idOf(to), event, from, at);
+    } catch (error) {
+      reason = `The outlet "${outlet.type}" could not encode the event "${event.type}": ${(error as Error).message}`;
+    }
+    if (entry === undefined) {
+      this.#context.lost();
+      const excerpt = JSON.stringify({ to, event }).slice(0, EXCERPT_LENGTH);
+      this.deadLetter({ at, source: `actor:${from}`, ref: address, code: 'post_not_encoded', reason, actor: from, excerpt });
+      return;
+    }
+    const partition = this.#partition;
+    this.#outbox.push({ post: { ...entry, from: partition.number, number: `${partition.epoch}-${++partition.posted}` } });
+    for (const field of entry.fields) this.bytes += field.length;
+  }
+
+  #message(from: ActorKey, address: string, command: MessageCommand): NumberedEnvelope {
     const destination = partitionOf(command.to);
     const number = (this.#partition.sent.get(destination) ?? 0) + 1;
     this.#partition.sent.set(destination, number);
@@ -206,17 +259,24 @@ export class BatchWrites {
         if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered, key, dirty.before, record, index);
         if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
       }
-      this.#cacheSet(dirty.actor, json?.length);
+      this.#context.cacheSet(dirty.actor, json?.length);
       if (dirty.document === undefined) continue;
       documents.push([key, dirty.document]);
       const publication = dirty.hosted.publishDocument?.(key, dirty.document, record);
       if (publication !== undefined) publications.push({ ...publication, document: documents.length - 1 });
     }
+    for (const [key, { registered, record }] of this.#removed) {
+      this.#context.evict(key);
+      index.remove.push([registered.type, '', key]);
+      for (const path in record.entered) if (isIndexed(registered, path)) index.remove.push([registered.type, path, key]);
+    }
     const feed: FeedPack[] = [];
     const packs: PackAddress[] = [];
-    for (const [type, transitions] of this.#transitions) {
+    const announced: Announced[] = [];
+    for (const [type, { hosted, transitions }] of this.#transitions) {
       feed.push({ type, count: transitions.length, pack: encodePack(transitions) });
       packs.push({ partition: partition.number, type, id: this.id, count: transitions.length });
+      if (hosted.announce !== undefined) announced.push({ announce: hosted.announce, transitions });
     }
     const request: CommitRequest = {
       partition: partition.number,
@@ -232,7 +292,9 @@ export class BatchWrites {
       sent: Object.fromEntries(this.#sent),
       records,
       documents,
+      removed: [...this.#removed.keys()],
       publications,
+      channels: announced.length === 0 ? NO_CHANNELS : [...new Set(announced.map(({ announce }) => announce.channel))],
       timers: timerWrites(this.#timers),
       liveness: timerWrites(this.#liveness),
       index,
@@ -241,8 +303,9 @@ export class BatchWrites {
       ...(this.#outbox.length === 0 ? {} : { outbox: JSON.stringify(this.#outbox) }),
       deadLetters: this.#deadLetters,
     };
-    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking };
-    return { partition, request, owed, changed: [...this.#dirty.values()].map((dirty) => dirty.actor), size: this.size };
+    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking, announced };
+    const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
+    return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }
 }
 

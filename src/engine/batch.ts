@@ -13,11 +13,11 @@ import type { Cause, Outcome, Stimulus } from '../protocol/envelope.ts';
 import { typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { TimerState } from '../protocol/record.ts';
 import type { HostedType, HostedTypes } from './actor-types.ts';
-import { BatchWrites, type Batch } from './batch-writes.ts';
+import { BatchWrites, type Batch, type WritesContext } from './batch-writes.ts';
 import { readStimulus, readSourceStimulus, refusal, type Refusal } from './stimulus.ts';
 import type { InboxItem } from '../protocol/inbox-entry.ts';
 import type { Meter } from './meter.ts';
-import type { Partition, SourceItem, SourceState } from './partition.ts';
+import type { Overdue, Partition, SourceItem, SourceState } from './partition.ts';
 import type { EngineSettings } from './settings.ts';
 
 export interface BatchContext {
@@ -58,10 +58,13 @@ type Next =
 
 export class BatchBuilder {
   readonly #context: BatchContext;
+  readonly #writes: WritesContext;
   #steps = 0;
 
   constructor(context: BatchContext) {
+    const { types, meter, cacheSet, evict } = context;
     this.#context = context;
+    this.#writes = { cacheSet, evict, outlet: (type) => types.outlet(type), lost: () => meter.count('dead_letters') };
   }
 
   /** `readAt` is Redis's time at the newest read: for the lateness of timers only. */
@@ -71,7 +74,7 @@ export class BatchBuilder {
     if (partition.blocked || watermark <= 0) return { kind: 'nothing' };
     if (partition.isIdle(watermark) && !this.#checkpointDue(partition, readAt)) return { kind: 'nothing' };
     const commitId = `${partition.epoch}-${partition.commitNumber + 1}`;
-    const writes = new BatchWrites(partition, commitId, this.#context.cacheSet);
+    const writes = new BatchWrites(partition, commitId, this.#writes);
     const firings = new Map<ActorKey, number>();
     while (writes.size < settings.batchEventsMax && writes.bytes < settings.batchBytesMax) {
       const next = this.#next(partition, watermark);
@@ -80,6 +83,7 @@ export class BatchBuilder {
       if (goOn instanceof Isolate) return { kind: 'isolate', ref: goOn.ref };
       if (!goOn) break;
     }
+    this.#sweep(partition, writes);
     if (writes.empty && !this.#checkpointDue(partition, readAt)) return { kind: 'nothing' };
     partition.inbox = writes.inbox;
     const batch = writes.finish();
@@ -88,6 +92,7 @@ export class BatchBuilder {
     partition.commit = commitId;
     partition.commitNumber++;
     for (const actor of batch.changed) partition.uncommitted.set(actor.key, actor);
+    for (const key of batch.removed) partition.uncommitted.set(key, null);
     meter.observe('batch_size', batch.size);
     return { kind: 'batch', batch };
   }
@@ -276,6 +281,34 @@ export class BatchBuilder {
     return !partition.isolated.has(ref);
   }
 
+  /**
+   * Removes actors that have been kept for long enough: last in the batch, so that one that the batch changed is seen to have changed.
+   * A removal is part of a commit and takes its turn among the steps: an event before it has left the state or is in its record, an
+   * event after it finds no actor and begins a new one; a commit in flight is known by what it leaves, and one that is lost takes the
+   * removal with it. Whoever has an invocation or a timer is not at rest and stays.
+   */
+  #sweep(partition: Partition, writes: BatchWrites): void {
+    const { settings, types, meter, find } = this.#context;
+    const later: Overdue[] = [];
+    for (const overdue of partition.takeOverdue()) {
+      const { key, statePath, enteredAt } = overdue;
+      if (writes.size >= settings.batchEventsMax) {
+        later.push(overdue);
+        continue;
+      }
+      const hosted = types.get(typeOf(key));
+      if (hosted === undefined || writes.actor(key) !== undefined) continue; // the next sweep looks again
+      const actor = find(partition, key);
+      if (actor === undefined) later.push(overdue);
+      const record = actor == null ? undefined : 'parked' in actor ? actor.stored : actor.record;
+      if (record === undefined || record.entered[statePath] !== enteredAt) continue;
+      if (hasAny(record.timers) || hasAny(record.invocations)) continue;
+      writes.remove(hosted, key, record);
+      meter.count('swept');
+    }
+    partition.overdue(later);
+  }
+
   /** Invariant 1's order among timers of the same millisecond. Undefined when one of their actors is not loaded. */
   #firstOf(
     partition: Partition,
@@ -326,4 +359,9 @@ function nextEntry(partition: Partition, watermark: number): Extract<Next, { kin
     if (next === undefined || at < next.at) next = { kind: 'source', at, item, state };
   }
   return next;
+}
+
+function hasAny(object: object): boolean {
+  for (const _ in object) return true;
+  return false;
 }

@@ -6,8 +6,10 @@
  */
 import { restore } from '../core/kernel.ts';
 import { millisecondsOf, partitionOf, typeOf, PARTITION_COUNT, type ActorKey } from '../protocol/ids.ts';
+import type { Outlet } from '../protocol/outlet.ts';
 import type { StreamSource } from '../protocol/source.ts';
 import { ActorCache } from './actor-cache.ts';
+import { publishAnnounced } from './announcements.ts';
 import { HostedTypes, type HostedType } from './actor-types.ts';
 import type { Batch } from './batch-writes.ts';
 import { Invocations } from './invocations.ts';
@@ -22,6 +24,7 @@ import { Rounds, type Loss } from './rounds.ts';
 import { Sequencer } from './sequencer.ts';
 import { DEFAULT_SETTINGS, type EngineSettings } from './settings.ts';
 import { SourceReader } from './source-reader.ts';
+import { Upkeep } from './upkeep.ts';
 
 export interface EngineOptions {
   readonly store: EngineStore;
@@ -29,6 +32,8 @@ export interface EngineOptions {
   readonly clock: Clock;
   readonly types: readonly HostedType[];
   readonly sources?: readonly StreamSource[];
+  /** Types that live outside: messages to them become entries of other systems' streams. */
+  readonly outlets?: readonly Outlet[];
   /** Unique to this process: `<host>-<pid>-<random>`. */
   readonly owner: string;
   readonly settings?: Partial<EngineSettings>;
@@ -83,6 +88,7 @@ export class Engine {
   readonly #invocations: Invocations;
   readonly #sequencer: Sequencer;
   readonly #membership: Membership;
+  readonly #upkeep: Upkeep;
   /** Entries that a partition, when it is made anew, must apply alone. */
   readonly #isolated = new Map<number, Set<string>>();
   /** What was heard for a partition that must be made anew, and in which epoch that was. */
@@ -97,7 +103,7 @@ export class Engine {
     this.#options = options;
     this.#notices = notices;
     this.#settings = settings;
-    this.#types = new HostedTypes(options.types);
+    this.#types = new HostedTypes(options.types, options.outlets);
     this.#cache = new ActorCache(settings.cacheBytesMax, () => clock.random());
     this.#readers = (options.sources ?? []).map((source) => new SourceReader(source, settings.observationGapMs, meter, notices));
     this.#rounds = new Rounds({
@@ -110,6 +116,7 @@ export class Engine {
       partitions: this.#partitions,
       readers: this.#readers,
       settle: (batches) => this.#settle(batches),
+      announce: (announced) => publishAnnounced(announced, store, notices),
       lose: (partition, loss) => this.#lose(partition, loss),
     });
     const fenced = (partition: number): void => this.#close(partition);
@@ -117,6 +124,17 @@ export class Engine {
     this.#outbox = new Outbox({ store, clock, settings, types: this.#types, meter, owner, redisNow, fenced, notices });
     this.#invocations = new Invocations({ store, clock, meter, max: settings.invocationsMax });
     this.#sequencer = new Sequencer(store, clock, meter);
+    this.#upkeep = new Upkeep({
+      store,
+      clock,
+      settings,
+      types: this.#types,
+      sources: options.sources ?? [],
+      partitions: this.#partitions,
+      sequenced: (partition, type) => this.#sequencer.through(partition, type),
+      sweep: (partition, overdue) => this.#rounds.sweep(partition, overdue),
+      redisNow,
+    });
     this.#membership = new Membership({
       store,
       clock,
@@ -142,10 +160,14 @@ export class Engine {
     const owed = stage(
       (signal) => this.#outbox.run(signal),
       (signal) => this.#sequencer.run(signal),
-      (signal) => this.#trim(signal),
+      (signal) => this.#upkeep.run(signal),
     );
     const work = stage(
-      () => this.#options.doorbell.listen((partition) => this.#rounds.ring(partition)),
+      () =>
+        this.#options.doorbell.listen(
+          (partition) => this.#rounds.ring(partition),
+          () => this.#rounds.ringSources(),
+        ),
       (signal) => this.#membership.run(signal),
       (signal) => this.#rounds.run(signal),
     );
@@ -295,21 +317,5 @@ export class Engine {
     const replies = batches.flatMap((batch) => batch.owed.replies);
     // Best effort: a sender that hears nothing asks again.
     if (replies.length > 0) store.reply(replies).catch(() => undefined);
-  }
-
-  async #trim(signal: AbortSignal): Promise<void> {
-    const { clock, store } = this.#options;
-    while (!signal.aborted) {
-      await clock.sleep(this.#settings.trimEveryMs, signal);
-      for (const partition of this.#partitions) {
-        if (partition === undefined || signal.aborted) continue;
-        const retention: Record<string, { maxBytes: number; maxAgeMs: number; through: string }> = {};
-        for (const hosted of this.#types.all) {
-          const through = this.#sequencer.through(partition.number, hosted.registered.type);
-          if (through !== undefined) retention[hosted.registered.type] = { ...this.#settings.retention, ...hosted.retention, through };
-        }
-        if (Object.keys(retention).length > 0) await store.trim(partition.number, retention).catch(() => undefined);
-      }
-    }
   }
 }

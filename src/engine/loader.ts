@@ -53,7 +53,8 @@ export class Loader {
 
   /** Undefined when it is not in memory. */
   find(partition: Partition, key: ActorKey): Loaded | undefined {
-    const known = partition.uncommitted.get(key) ?? this.#ports.cache.get(key);
+    const uncommitted = partition.uncommitted.get(key);
+    const known = uncommitted === undefined ? this.#ports.cache.get(key) : uncommitted;
     if (known !== undefined) return known;
     const held = this.#held.get(key);
     if (held !== undefined) this.#used.push(key);

@@ -19,10 +19,15 @@ export const COUNTERS = [
   'deliveries',
   'delivery_failures',
   'messages',
+  'posts',
   'invocations',
   'source_gaps',
   'future_ids',
   'read_failures',
+  'list_items',
+  'channel_messages',
+  'channel_overflows',
+  'swept',
 ] as const;
 export type Counter = (typeof COUNTERS)[number];
 

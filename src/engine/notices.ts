@@ -1,7 +1,17 @@
 /** What an operator should hear of: told to the host's log, the same kind at most once a minute. Counting all of it is the meter's job. */
 import type { Clock } from './ports.ts';
 
-export type NoticeKind = 'fenced' | 'diverged' | 'isolate' | 'source-gap' | 'future-id' | 'effect-exhausted';
+export type NoticeKind =
+  | 'fenced'
+  | 'diverged'
+  | 'isolate'
+  | 'source-gap'
+  | 'future-id'
+  | 'effect-exhausted'
+  | 'post-refused'
+  | 'announce-failed'
+  | 'channel-overflow'
+  | 'intake-failed';
 
 const SILENCE_MS = 60_000;
 

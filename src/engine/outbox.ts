@@ -4,18 +4,20 @@
  * 1. At least once, in order per (actor, executor), under a key that is the same at every try. (I5)
  * 2. The stored position passes a command when it is delivered or stands in the retry set: a failing executor
  *    stops no other. Both facts are stored by one fenced call a partition.
- * 3. Messages between actors go out in the order of their numbers; the receiver drops repeats.
+ * 3. Messages between actors go out in the order of their numbers; the receiver drops repeats. So do posts to other systems (posts.ts).
  */
 import type { Delivery } from '../protocol/command.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import { EXCERPT_LENGTH } from '../protocol/dead-letter.ts';
 import { typeOf } from '../protocol/ids.ts';
+import type { Post } from '../protocol/outlet.ts';
 import type { HostedTypes } from './actor-types.ts';
 import type { OutboxItem } from './batch-writes.ts';
 import { EffectLane, type LaneEvent, type RetryState } from './effect-lane.ts';
 import type { Meter } from './meter.ts';
 import type { Notices } from './notices.ts';
 import type { Clock, CommitId, EngineStore, NumberedEnvelope, RetryEntry } from './ports.ts';
+import { PostLines } from './posts.ts';
 import type { EngineSettings } from './settings.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -26,7 +28,7 @@ const MESSAGES_MAX = 1_000;
 const FAILURE_PAUSE_MS = 50;
 
 export interface OutboxPorts {
-  readonly store: Pick<EngineStore, 'appendMessages' | 'acknowledge'>;
+  readonly store: Pick<EngineStore, 'appendMessages' | 'post' | 'acknowledge'>;
   readonly clock: Clock;
   readonly settings: EngineSettings;
   readonly types: HostedTypes;
@@ -52,7 +54,7 @@ interface Acknowledgement {
 
 /** What one partition still owes. */
 interface Account {
-  /** Commands and messages not delivered. */
+  /** Commands, messages and posts not delivered. */
   depth: number;
   readonly partition: number;
   readonly epoch: number;
@@ -70,10 +72,17 @@ interface Account {
   readonly stop: AbortController;
 }
 
-interface OwedMessage {
-  readonly message: NumberedEnvelope;
+interface OwedItem {
   readonly account: Account;
   readonly entry: Entry;
+}
+
+interface OwedMessage extends OwedItem {
+  readonly message: NumberedEnvelope;
+}
+
+interface OwedPost extends OwedItem {
+  readonly post: Post;
 }
 
 export class Outbox {
@@ -82,6 +91,7 @@ export class Outbox {
   readonly #lanes = new Map<string, EffectLane>();
   /** Another array after a partition with messages here was closed. */
   #messages: OwedMessage[] = [];
+  readonly #posts: PostLines<OwedPost>;
   readonly #messageWakeup: Wakeup;
   readonly #acknowledgeWakeup: Wakeup;
 
@@ -91,11 +101,12 @@ export class Outbox {
   constructor(ports: OutboxPorts) {
     this.#ports = ports;
     this.#progressAt = ports.clock.now();
+    this.#posts = new PostLines({ ...ports, delivered: (posts) => this.#delivered(posts) });
     this.#messageWakeup = new Wakeup(ports.clock);
     this.#acknowledgeWakeup = new Wakeup(ports.clock);
   }
 
-  /** Commands and messages committed and not yet delivered, retries included. */
+  /** Commands, messages and posts committed and not yet delivered, retries included. */
   get depth(): number {
     let depth = 0;
     for (const account of this.#accounts.values()) depth += account.depth;
@@ -143,6 +154,7 @@ export class Outbox {
     this.#accounts.delete(partition);
     // The commit of what waits here may have been lost, and its numbers be given out anew.
     if (this.#messages.some((one) => one.account === account)) this.#messages = this.#messages.filter((one) => one.account !== account);
+    this.#posts.drop((one) => one.account === account);
   }
 
   /** What one commit owes. */
@@ -155,6 +167,7 @@ export class Outbox {
     account.depth += items.length;
     for (const item of items) {
       if ('message' in item) this.#messages.push({ message: item.message, account, entry });
+      else if ('post' in item) this.#posts.add({ post: item.post, account, entry });
       else this.#lane(item.delivery).add(item.delivery, account.stop.signal, (event) => this.#concluded(account, entry, event));
     }
     this.#messageWakeup.wake();
@@ -162,7 +175,7 @@ export class Outbox {
 
   /** Runs until the signal aborts, then stores what has been delivered so far. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#runMessages(signal), this.#runAcknowledgements(signal)]);
+    await Promise.all([this.#runMessages(signal), this.#posts.run(signal), this.#runAcknowledgements(signal)]);
     for (const lane of this.#lanes.values()) await lane.idle();
     await this.#acknowledge();
     for (const account of this.#accounts.values()) account.stop.abort();
@@ -245,14 +258,18 @@ export class Outbox {
       }
       if (this.#messages === queue) queue.splice(0, sending.length);
       else this.#messages = without(this.#messages, sending);
-      for (const { account, entry } of sending) {
-        account.depth--;
-        entry.remaining--;
-      }
-      this.#progressAt = clock.now();
       meter.count('messages', sending.length);
-      this.#acknowledgeWakeup.wake();
+      this.#delivered(sending);
     }
+  }
+
+  #delivered(items: readonly OwedItem[]): void {
+    for (const { account, entry } of items) {
+      account.depth--;
+      entry.remaining--;
+    }
+    this.#progressAt = this.#ports.clock.now();
+    this.#acknowledgeWakeup.wake();
   }
 
   async #runAcknowledgements(signal: AbortSignal): Promise<void> {

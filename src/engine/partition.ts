@@ -32,6 +32,13 @@ export interface SourceProof {
   readonly lostBefore?: number;
 }
 
+/** An actor that has been kept in a state for long enough. */
+export interface Overdue {
+  readonly key: ActorKey;
+  readonly statePath: string;
+  readonly enteredAt: number;
+}
+
 export interface SourceState {
   readonly source: StreamSource;
   /** The newest entry that was applied or is not ours. */
@@ -67,12 +74,15 @@ export class Partition {
   readonly liveness: TimerQueue;
   readonly applied: Map<number, number>;
   readonly sent: Map<number, number>;
-  /** Actors changed by a commit in flight: never evicted, never loaded. */
-  readonly uncommitted = new Map<ActorKey, LiveActor>();
+  /** Posts numbered in this epoch. */
+  posted = 0;
+  /** Actors changed by a commit in flight, null for those that it removes: never evicted, never loaded. */
+  readonly uncommitted = new Map<ActorKey, LiveActor | null>();
   /** Entries that rejected while their actor had changes in the same batch: applied alone, from the stored actor. */
   readonly isolated: Set<string>;
   /** Actors that entries read since the last look are for, or that a batch missed. */
   #wanted: ActorKey[] = [];
+  #overdue: Overdue[] = [];
   /** A commit whose fate is unknown is being repeated: no batch is built meanwhile. */
   blocked = false;
   /** Ids of the source positions in the newest commit, joined: tells whether a checkpoint is due. */
@@ -165,6 +175,24 @@ export class Partition {
     return false;
   }
 
+  /** These actors may go, if they still are where they were. */
+  overdue(actors: readonly Overdue[]): void {
+    for (const actor of actors) {
+      this.#overdue.push(actor);
+      this.#wanted.push(actor.key);
+    }
+  }
+
+  get hasOverdue(): boolean {
+    return this.#overdue.length > 0;
+  }
+
+  takeOverdue(): readonly Overdue[] {
+    const overdue = this.#overdue;
+    if (overdue.length > 0) this.#overdue = [];
+    return overdue;
+  }
+
   /** These actors are needed in memory. */
   want(keys: readonly ActorKey[]): void {
     this.#wanted.push(...keys);
@@ -211,7 +239,7 @@ export class Partition {
 
   /** Nothing was read that waits, no timer is due, and the observed clock stands in its newest segment. */
   isIdle(watermark: number): boolean {
-    return !this.hasPending() && this.nextFiring() > watermark && this.observed.inNewest;
+    return !this.hasPending() && !this.hasOverdue && this.nextFiring() > watermark && this.observed.inNewest;
   }
 
   /** Partition time at which the next timer could fire; Infinity when none is armed. */

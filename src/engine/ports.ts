@@ -8,6 +8,7 @@
  */
 import type { Envelope, Outcome } from '../protocol/envelope.ts';
 import type { ActorKey } from '../protocol/ids.ts';
+import type { Post } from '../protocol/outlet.ts';
 
 /** `[id, [field, value, field, value, …]]`, as Redis answers. */
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
@@ -100,8 +101,12 @@ export interface CommitRequest {
   /** JSON of records and documents. */
   readonly records: readonly (readonly [key: ActorKey, json: string])[];
   readonly documents: readonly (readonly [key: ActorKey, json: string])[];
+  /** Actors whose records and documents go; what indexes hold of them stands in `index.remove`. */
+  readonly removed: readonly ActorKey[];
   /** What of the documents is told on pub/sub channels when the commit is written: best effort, nobody may listen. */
   readonly publications: readonly DocumentPublication[];
+  /** Channels of which the answer says whether anybody listens. */
+  readonly channels: readonly string[];
   readonly timers: TimerWrites;
   readonly liveness: TimerWrites;
   readonly index: {
@@ -132,8 +137,8 @@ export interface TimerWrites {
 }
 
 export type CommitResult =
-  /** Written now, or found written by an earlier try of the same commit id. `time` is Redis's. */
-  | { readonly kind: 'committed'; readonly time: number; readonly repeated: boolean }
+  /** Written now, or found written by an earlier try of the same commit id. `time` is Redis's; `heard`: which of `channels` have listeners. */
+  | { readonly kind: 'committed'; readonly time: number; readonly repeated: boolean; readonly heard: readonly string[] }
   /** Another owner or epoch holds the partition. */
   | { readonly kind: 'fenced' }
   /** The stored newest commit is neither `previous` nor `id`: Redis lost or gained commits. Nothing was written. */
@@ -198,6 +203,12 @@ export interface EngineStore {
   /** Appends messages in their order; a repeat is harmless, for the receiver counts. */
   appendMessages(messages: readonly NumberedEnvelope[]): Promise<void>;
 
+  /**
+   * Appends entries to other systems' streams, those of a stream in their order; a repeat is harmless, for their numbers are counted there.
+   * An Error in the place of each that was not taken in, or of which that is not known; then none after it in the same stream was taken in.
+   */
+  post(posts: readonly Post[]): Promise<readonly (Error | undefined)[]>;
+
   /** Drops outbox entries up to `through`, adds and removes retries: one fenced call a partition. False when fenced. */
   acknowledge(request: {
     readonly partition: number;
@@ -223,6 +234,27 @@ export interface EngineStore {
 
   /** Trims each type's feed by bytes and age, never beyond `through`, the newest pack that is sequenced. */
   trim(partition: number, retention: { readonly [type: string]: Retention & { readonly through: CommitId } }): Promise<void>;
+
+  /** Drops what every partition has applied of a source, by the positions that their commits stored; the newest such entry stays, as a mark. */
+  trimSource(stream: string): Promise<void>;
+
+  /** Of each: the actors that have been in the state for so long that they may go, oldest first, and since when. One round trip. */
+  overdue(requests: readonly OverdueQuery[]): Promise<readonly (readonly (readonly [key: ActorKey, enteredAt: number])[])[]>;
+
+  /** Stores dead letters (JSON without id) of what reached no partition: those of partition 0. Not fenced, and a repeat stores them again. */
+  reject(deadLetters: readonly string[]): Promise<void>;
+}
+
+export interface OverdueQuery {
+  readonly partition: number;
+  readonly type: string;
+  readonly statePath: string;
+  /** Those that entered the state before this time may go, … */
+  readonly enteredBefore: number;
+  /** … and so may all but so many of the newest. */
+  readonly keep: number;
+  /** At most so many are answered. */
+  readonly limit: number;
 }
 
 export interface Retention {
@@ -230,9 +262,9 @@ export interface Retention {
   readonly maxAgeMs: number;
 }
 
-/** Tells that a partition's inbox has something new. Rings may be lost or doubled: the loop also looks by itself. */
+/** Tells that a partition's inbox, or a source, has something new. Rings may be lost or doubled: the loop also looks by itself. */
 export interface Doorbell {
-  listen(ring: (partition: number) => void): Promise<void>;
+  listen(ring: (partition: number) => void, ringSources: () => void): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -11,10 +11,10 @@
 import type { ActorCache } from './actor-cache.ts';
 import type { HostedTypes } from './actor-types.ts';
 import { BatchBuilder } from './batch.ts';
-import type { Batch } from './batch-writes.ts';
+import type { Announced, Batch } from './batch-writes.ts';
 import { Loader } from './loader.ts';
 import type { Meter } from './meter.ts';
-import type { Partition } from './partition.ts';
+import type { Overdue, Partition } from './partition.ts';
 import type { Clock, CommitId, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
 import type { EngineSettings } from './settings.ts';
 import type { SourceReader } from './source-reader.ts';
@@ -39,6 +39,8 @@ export interface RoundsPorts {
   readonly readers: readonly SourceReader[];
   /** Pays what committed batches owe. */
   readonly settle: (batches: readonly Batch[]) => void;
+  /** Tells what committed batches announce to those channels that have listeners. */
+  readonly announce: (announced: readonly Announced[]) => void;
   /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
   readonly lose: (partition: Partition, loss: Loss) => void;
 }
@@ -63,6 +65,8 @@ export class Rounds {
   readonly #builder: BatchBuilder;
   readonly #wakeup: Wakeup;
   readonly #rung = new Set<number>();
+  /** A source has something new. */
+  #sourcesRung = false;
   readonly #loader: Loader;
   /** Built while the commit before it was in flight, whose fate is not known yet: invariant 3. */
   readonly #following = new Map<Partition, Batch>();
@@ -100,6 +104,19 @@ export class Rounds {
   /** The partition's inbox has something new. */
   ring(partition: number): void {
     this.#rung.add(partition);
+    this.#wakeup.wake();
+  }
+
+  /** A source has something new: it is read at once, and once, however often it rings until then. */
+  ringSources(): void {
+    this.#sourcesRung = true;
+    this.#wakeup.wake();
+  }
+
+  /** These actors of the partition may go. */
+  sweep(partition: Partition, overdue: readonly Overdue[]): void {
+    if (overdue.length === 0 || this.#ports.partitions[partition.number] !== partition) return;
+    partition.overdue(overdue);
     this.#wakeup.wake();
   }
 
@@ -156,10 +173,12 @@ export class Rounds {
     const poll = clock.now() - this.#polledAt >= settings.pollMs;
     const soon = this.redisNow();
     const wanted = owned.filter((one) => this.#wantsRead(one, poll, soon));
-    const backlog = readers.some((reader) => reader.backlog);
+    const backlog = this.#sourcesRung || readers.some((reader) => reader.backlog);
     if (wanted.length === 0 && !backlog && !poll && !this.#hasWork(owned)) return undefined;
     if (poll) this.#polledAt = clock.now();
     for (const one of wanted) this.#rung.delete(one.number);
+    const sourcesRung = this.#sourcesRung;
+    this.#sourcesRung = false;
     const open = readers.filter((reader) => reader.position !== null && this.#hasRoom(owned, reader));
     const request: ReadRequest = {
       inboxes: wanted.map((one) => ({ partition: one.number, after: one.inboxRead })),
@@ -169,6 +188,7 @@ export class Rounds {
     };
     const answer = store.read(request).catch((error: unknown) => {
       for (const one of wanted) this.#rung.add(one.number);
+      this.#sourcesRung ||= sourcesRung;
       this.#ports.meter.count('read_failures');
       return error instanceof Error ? error : new Error(String(error));
     });
@@ -187,7 +207,7 @@ export class Rounds {
 
   /** Something that was read waits to be applied. */
   #hasWork(owned: readonly Partition[]): boolean {
-    return owned.some((one) => !one.blocked && (one.hasPending() || one.nextFiring() <= one.watermark));
+    return owned.some((one) => !one.blocked && (one.hasPending() || one.hasOverdue || one.nextFiring() <= one.watermark));
   }
 
   /** How long nothing is due: until the next poll or the next timer. A timer fires one millisecond after its due time at the earliest. */
@@ -262,7 +282,7 @@ export class Rounds {
   /** True when the batch is committed. */
   #conclude(batch: Batch, result: CommitResult): boolean {
     const { partition } = batch;
-    const { meter, lose } = this.#ports;
+    const { meter, lose, announce } = this.#ports;
     if (result.kind !== 'committed') {
       meter.count(result.kind);
       lose(partition, result.kind === 'diverged' ? { why: 'diverged', stored: result.stored } : { why: result.kind });
@@ -271,6 +291,8 @@ export class Rounds {
     meter.count('commits');
     if (result.repeated) meter.count('commits_repeated');
     for (const actor of batch.changed) if (partition.uncommitted.get(actor.key) === actor) partition.uncommitted.delete(actor.key);
+    for (const key of batch.removed) if (partition.uncommitted.get(key) === null) partition.uncommitted.delete(key);
+    if (result.heard.length > 0) announce(batch.owed.announced.filter((one) => result.heard.includes(one.announce.channel)));
     return true;
   }
 

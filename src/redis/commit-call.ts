@@ -29,6 +29,7 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
     request.feed.length,
     adds.length,
     removes.length,
+    request.channels.length,
   ];
   pushMeta(args, request);
   pushPairs(args, request.records);
@@ -38,6 +39,7 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   pushTimers(args, request.liveness);
   pushAll(args, request.invoking.add);
   pushAll(args, request.invoking.remove);
+  pushAll(args, request.removed);
   pushAll(args, request.deadLetters);
   for (const { count, pack } of request.feed) args.push(count, pack);
   for (const { entries } of adds) {
@@ -51,16 +53,17 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   args.push(request.publications.length);
   // The function's arguments count from 1, and a section is headed by its length.
   for (const { channel, document, skip, drop } of request.publications) args.push(channel, documentsAt + 3 + 2 * document, skip, drop);
+  args.push(...request.channels);
   return { name: 'commit', keys: names, args };
 }
 
 export function readCommitReply(reply: unknown): CommitResult {
-  const [code, value] = reply as [number, number | string];
+  const [code, value, ...heard] = reply as [number, number | string, ...string[]];
   switch (code) {
     case 1:
-      return { kind: 'committed', time: Number(value), repeated: false };
+      return { kind: 'committed', time: Number(value), repeated: false, heard };
     case 2:
-      return { kind: 'committed', time: Number(value), repeated: true };
+      return { kind: 'committed', time: Number(value), repeated: true, heard };
     case 3:
       return { kind: 'diverged', stored: String(value) };
     case 4:

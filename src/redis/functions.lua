@@ -61,21 +61,33 @@ local function publish_documents(args, from, count)
   end
 end
 
+-- Those of the channels in args, from an index on, to which someone listens, appended to a reply.
+local function with_listened(reply, args, from)
+  if from > #args then return reply end
+  local anyone = redis.call('PUBSUB', 'NUMPAT') > 0
+  local listeners = not anyone and redis.call('PUBSUB', 'NUMSUB', unpack(args, from))
+  for index = from, #args do
+    if anyone or listeners[(index - from + 1) * 2] > 0 then reply[#reply + 1] = args[index] end
+  end
+  return reply
+end
+
 -- Stores one batch of a partition.
 -- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…
--- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes, then sections, each headed by
+-- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes channels, then sections, each headed by
 --       its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
---       liveness gone, invoking, no longer invoking, dead letters; for each feed: count pack; for each index to add to:
+--       liveness gone, invoking, no longer invoking, actors that go, dead letters; for each feed: count pack; for each index to add to:
 --       number (score member)…; for each index to remove from: number member…; then the number of publications and for each:
---       channel, place of the document in ARGV, bytes left out at its beginning, at its end.
--- Returns {1, time} written, {2, time} written by an earlier call, {0} fenced, {3, stored} diverged, {4, entry} overtaken.
+--       channel, place of the document in ARGV, bytes left out at its beginning, at its end; then the channels to ask after.
+-- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners, {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
   local meta, inbox = keys[1], keys[2]
   local stored = redis.call('HMGET', meta, 'owner', 'epoch', 'commit')
   if stored[1] ~= args[1] or stored[2] ~= args[2] then return {0} end
   local id = args[4]
   local newest = stored[3] or '0-0'
-  if newest == id then return {2, now_ms()} end
+  local channels_at = #args - tonumber(args[13]) + 1
+  if newest == id then return with_listened({2, now_ms()}, args, channels_at) end
   if newest ~= args[3] then return {3, newest} end
   if args[5] ~= '' then
     local unread = redis.call('XRANGE', inbox, '(' .. args[6], '+', 'COUNT', 1)[1]
@@ -89,7 +101,7 @@ local function commit(keys, args)
   local feeds, adds, removes = tonumber(args[10]), tonumber(args[11]), tonumber(args[12])
   local time = args[7]
   if args[8] ~= '' then redis.call('XADD', keys[7], id, 'p', args[8]) end
-  local at = 13
+  local at = 14
   local meta_count = tonumber(args[at])
   local meta_at = at + 1
   at = meta_at + meta_count
@@ -100,6 +112,9 @@ local function commit(keys, args)
     starts[section] = at + 1
     at = at + 1 + counts[section]
   end
+  local gone_count = tonumber(args[at])
+  local gone_at = at + 1
+  at = gone_at + gone_count
   local dead_count = tonumber(args[at])
   local dead_at = at + 1
   at = dead_at + dead_count
@@ -116,6 +131,10 @@ local function commit(keys, args)
   for section = 1, 8 do
     if counts[section] > 0 then spread(sections[section * 2 - 1], keys[sections[section * 2]], args, starts[section], counts[section]) end
   end
+  if gone_count > 0 then
+    spread('HDEL', keys[3], args, gone_at, gone_count)
+    spread('HDEL', keys[4], args, gone_at, gone_count)
+  end
   for letter = dead_at, dead_at + dead_count - 1 do
     redis.call('XADD', keys[9], 'MAXLEN', '~', args[9], '*', 'j', args[letter])
   end
@@ -127,7 +146,7 @@ local function commit(keys, args)
   end
   publish_documents(args, at + 1, tonumber(args[at]))
   if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
-  return {1, now_ms()}
+  return with_listened({1, now_ms()}, args, channels_at)
 end
 
 -- Drops what is too old or too much from the dedupe ids: a bounded number of them, at least as many as this call added.

@@ -12,8 +12,11 @@ import { partitionOf } from '../protocol/ids.ts';
 import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
 import { createFunctionLibrary, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
+import { QUEUE_LIBRARY_FILES, sendPosts, type QueueFunctionName } from './post-call.ts';
+import { createRetention } from './retention.ts';
 import { readPartitionState } from './partition-state.ts';
 import { watchServer } from './server-watch.ts';
+import { wavesOf } from './waves.ts';
 
 export interface StoreSettings {
   /** How long a dedupe id is remembered, ms. */
@@ -31,13 +34,14 @@ const APPEND_ENTRIES_MAX = 500;
 const APPEND_BYTES_MAX = 1_048_576;
 /** Pack addresses read at a time while a takeover looks for what was not sequenced. */
 const UNSEQUENCED_PAGE = 100;
-/** Packs that one trim may drop: a bounded pause; the next trim goes on. */
-const TRIM_PACKS_MAX = 200;
+/** Keeps the dead letters of what reached no partition. */
+const STRAY_PARTITION = 0;
 
 /** A store whose functions are loaded. The client is the caller's, who also closes it. */
 export async function createRedisStore(client: Redis, keys: Keys, settings: Partial<StoreSettings> = {}): Promise<EngineStore> {
   const library = createFunctionLibrary();
-  await guard('load functions', library.load(client));
+  const queues = createFunctionLibrary<QueueFunctionName>(QUEUE_LIBRARY_FILES);
+  await guard('load functions', Promise.all([library.load(client), queues.load(client)]));
   const watch = await guard('tell which server it is', watchServer(client));
   const { dedupeWindowMs, dedupeIdsMax, cursorLengthMax } = { ...DEFAULT_STORE_SETTINGS, ...settings };
   const call = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => {
@@ -163,7 +167,7 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       });
       // A later batch of a partition must not be taken when an earlier one was refused: the receiver would hold those
       // of the earlier one, when they are repeated, for messages that it has applied.
-      for (const wave of wavesOf(batchesOf(entries))) {
+      for (const wave of wavesOf(batchesOf(entries), ({ partition }) => partition)) {
         await callAll(
           'append messages',
           wave.map(({ partition, entries: batch }) => appendCall(partition, batch)),
@@ -215,15 +219,21 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       );
     },
 
-    async trim(partition, retention) {
-      const own = keys.partition(partition);
-      const calls = Object.entries(retention).map(([type, { maxBytes, maxAgeMs, through }]): FunctionCall => ({
-        name: 'trim',
-        keys: [own.feed(type)],
-        args: [maxBytes, maxAgeMs, through, TRIM_PACKS_MAX],
-      }));
-      await callAll('trim', calls);
+    async post(posts) {
+      const replies = await sendPosts(posts, async (calls) => {
+        await watch.unknown();
+        return guard('post', queues.call(client, calls));
+      });
+      return replies.map((reply) => reply && unusable('post', reply));
     },
+
+    async reject(deadLetters) {
+      const { dead } = keys.partition(STRAY_PARTITION);
+      const commands = deadLetters.map((letter) => command('xadd', dead, 'MAXLEN', '~', String(DEAD_LETTERS_MAX), '*', 'j', letter));
+      throwFirst('store dead letters', await run('store dead letters', commands));
+    },
+
+    ...createRetention({ keys, run: async (what, commands) => throwFirst(what, await run(what, commands)), call: callAll }),
   };
 }
 
@@ -251,18 +261,6 @@ function batchesOf(entries: readonly AppendEntry[]): { readonly partition: numbe
     batch.bytes += entry.bytes;
   }
   return batches;
-}
-
-/** The first batch of every partition, then the second of those that have one, … */
-function wavesOf<Batch extends { readonly partition: number }>(batches: readonly Batch[]): readonly (readonly Batch[])[] {
-  const waves: Batch[][] = [];
-  const next = new Map<number, number>();
-  for (const batch of batches) {
-    const number = next.get(batch.partition) ?? 0;
-    next.set(batch.partition, number + 1);
-    (waves[number] ??= []).push(batch);
-  }
-  return waves;
 }
 
 function appendResult(partition: number, reply: string): AppendResult {

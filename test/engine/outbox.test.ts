@@ -8,6 +8,7 @@ import { Outbox } from '../../src/engine/outbox.ts';
 import type { EngineStore } from '../../src/engine/ports.ts';
 import { DEFAULT_SETTINGS } from '../../src/engine/settings.ts';
 import type { Executor } from '../../src/protocol/command.ts';
+import type { Post } from '../../src/protocol/outlet.ts';
 import { workloadTypes } from '../simulator/machines.ts';
 import { ManualClock } from './manual-clock.ts';
 
@@ -24,6 +25,10 @@ function message(number: number): OutboxItem {
   return { message: { envelope: { actor: 'ledger/a', event: { type: 'add' }, source: 'actor:courier/a' }, from: 1, number } };
 }
 
+function post(stream: string, count: number): OutboxItem {
+  return { post: { stream, fields: ['n', String(count)], from: 1, number: `${EPOCH}-${count}` } };
+}
+
 /** `answer` decides what becomes of each acknowledgement: false is fenced, an error is no answer. */
 function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean | Error = () => true) {
   const clock = new ManualClock();
@@ -31,6 +36,8 @@ function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean 
   const messages: number[][] = [];
   const fenced: number[] = [];
   const warnings: string[] = [];
+  const posts: Post[][] = [];
+  const refusing = new Set<string>();
   let fails = 0;
   const types = new HostedTypes(
     workloadTypes(async () => null).map((definition) => ({ registered: registerActorType(definition), executors: { print: executor, log: executor } })),
@@ -47,6 +54,10 @@ function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean 
       appendMessages: async (sent) => {
         messages.push(sent.map(({ number }) => number));
         if (fails-- > 0) throw new Error('Connection is closed');
+      },
+      post: async (sent) => {
+        posts.push([...sent]);
+        return sent.map(({ stream }) => (refusing.has(stream) ? new Error('WRONGTYPE') : undefined));
       },
     },
     clock,
@@ -68,7 +79,7 @@ function fixture(executor: Executor, answer: (call: Acknowledgement) => boolean 
     await clock.advance(0);
     await ended;
   };
-  return { outbox, clock, calls, messages, fenced, warnings, stop, failMessages: (times: number) => void (fails = times) };
+  return { outbox, clock, calls, messages, posts, refusing, fenced, warnings, stop, failMessages: (times: number) => void (fails = times) };
 }
 
 const works: Executor = async () => undefined;
@@ -163,6 +174,39 @@ describe('the outbox', () => {
     expect(messages.flat().filter((number, index, all) => all.indexOf(number) === index)).toEqual([1, 2, 3]);
     expect(messages[0]?.[0]).toBe(1);
     expect(messages[1]?.[0]).toBe(1);
+    await stop();
+  });
+
+  it('delivers posts in order per stream, and holds up no other stream and no message for one that refuses', async () => {
+    const { outbox, clock, calls, messages, posts, refusing, warnings, stop } = fixture(works);
+    refusing.add('dead');
+    outbox.add(1, `${EPOCH}-1`, [post('dead', 1), post('alive', 2), message(1)]);
+    outbox.add(1, `${EPOCH}-2`, [post('alive', 3), post('dead', 4)]);
+    await clock.advance(1_000);
+    const alive = posts.flat().filter(({ stream }) => stream === 'alive');
+    expect(alive.map(({ number }) => number)).toEqual([`${EPOCH}-2`, `${EPOCH}-3`]);
+    expect(messages).toEqual([[1]]);
+    expect([calls, outbox.depth]).toEqual([[], 2]);
+    expect(warnings[0]).toContain('the stream dead wait because it does not take them: WRONGTYPE');
+    refusing.clear();
+    await clock.advance(10_000);
+    expect(posts.at(-1)?.map(({ stream, number }) => [stream, number])).toEqual([
+      ['dead', `${EPOCH}-1`],
+      ['dead', `${EPOCH}-4`],
+    ]);
+    expect(calls.map(({ through }) => through)).toEqual([`${EPOCH}-2`]);
+    await stop();
+  });
+
+  it('forgets the posts of a partition that was lost, also while they are on their way', async () => {
+    const { outbox, clock, posts, refusing, stop } = fixture(works);
+    refusing.add('dead');
+    outbox.add(1, `${EPOCH}-1`, [post('dead', 1)]);
+    await clock.advance(10);
+    outbox.close(1);
+    const tried = posts.length;
+    await clock.advance(10_000);
+    expect([posts.length, outbox.depth]).toEqual([tried, 0]);
     await stop();
   });
 

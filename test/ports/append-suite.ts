@@ -111,14 +111,20 @@ export function appendSuite(suite: SuiteContext): void {
       ]);
     });
 
-    it('rings the partition at an append', async () => {
+    it('rings the partition at an append, and the sources when their writers ring', async () => {
       const actor = suite.actorFor('ring');
       const rung = Promise.withResolvers<number>();
-      await suite.harness.doorbell.listen((partition) => {
-        if (partition === partitionOf(actor)) rung.resolve(partition);
-      });
+      const sources = Promise.withResolvers<void>();
+      await suite.harness.doorbell.listen(
+        (partition) => {
+          if (partition === partitionOf(actor)) rung.resolve(partition);
+        },
+        () => sources.resolve(),
+      );
       await suite.store.append([envelope(actor)]);
       expect(await rung.promise).toBe(partitionOf(actor));
+      await suite.harness.ringSources();
+      await sources.promise;
       await suite.harness.doorbell.close();
     });
   });

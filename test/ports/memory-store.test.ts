@@ -13,6 +13,8 @@ storeSuite('memory', async () => {
     doorbell: redis.doorbell(),
     passTime: async (ms) => void (now += ms),
     addToSource: async (stream, fields) => redis.addToSource(stream, fields),
+    ringSources: async () => redis.ringSources(),
+    stream: async (key) => [...redis.posted(key), ...redis.source(key).after(STREAM_START)],
     deadLetters: async (partition) =>
       redis
         .partition(partition)
@@ -28,7 +30,9 @@ storeSuite('memory', async () => {
     cursor: async () => redis.cursor.after(STREAM_START).map(([, [, partition, , type, , id, , count]]) => `${partition}:${type}:${id}:${count}`),
     hear: async (channel, _messages, action) => {
       const before = redis.published.length + redis.replies.length;
+      redis.listened.add(channel);
       await action();
+      redis.listened.delete(channel);
       const heard = redis.published.filter(([name]) => name === channel).map(([, message]) => message);
       const told = redis.replies.filter(({ to }) => `reply:${to}` === channel).map(({ entry, outcome }) => JSON.stringify({ entry, outcome }));
       return [...heard, ...told].slice(-(redis.published.length + redis.replies.length - before));

@@ -23,6 +23,8 @@ storeSuite('Redis', async () => {
       while ((await store.time()) < until) await sleep(1);
     },
     addToSource: async (stream, fields) => (await client.xadd(stream, '*', ...fields)) as string,
+    ringSources: async () => void (await client.spublish(keys.sourcesBell, '1')),
+    stream: (key) => client.xrange(key, '-', '+'),
     deadLetters: async (partition) => (await client.xrange(keys.partition(partition).dead, '-', '+')).map(([, fields]) => fields[1] as string),
     feed: async (partition, type) => (await client.xrange(keys.partition(partition).feed(type), '-', '+')).map(([id, fields]) => [id, fields[5] as string]),
     index: async (partition, type, path) => {

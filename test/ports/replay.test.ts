@@ -48,7 +48,7 @@ describe('the memory store beside real Redis', () => {
     const store = await createRedisStore(client, keys);
     const at = log.findIndex((entry) => entry.kind === 'commit' && entry.result.kind === 'fenced');
     const wrongReply = log.map((entry, index): Recorded =>
-      index === at && entry.kind === 'commit' ? { ...entry, result: { kind: 'committed', time: 0, repeated: false } } : entry,
+      index === at && entry.kind === 'commit' ? { ...entry, result: { kind: 'committed', time: 0, repeated: false, heard: [] } } : entry,
     );
     expect(await replayOnRedis(wrongReply, memory, { client, keys, store })).toMatchObject([{ at, redis: { kind: 'fenced' } }]);
     const again = createKeys('planted-state');

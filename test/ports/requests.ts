@@ -37,7 +37,9 @@ export function emptyCommit(partition: number, state: PartitionState, number: nu
     sent: {},
     records: [],
     documents: [],
+    removed: [],
     publications: [],
+    channels: [],
     timers: { set: [], remove: [] },
     liveness: { set: [], remove: [] },
     index: { add: [], remove: [] },
@@ -60,7 +62,9 @@ export function fullCommit(partition: number, state: PartitionState, number: num
       ['node/b', '{"revision":2}'],
     ],
     documents: [['node/a', '"doc"']],
+    removed: [],
     publications: [],
+    channels: [],
     timers: {
       set: [
         ['node/a |later', 20],

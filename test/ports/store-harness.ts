@@ -1,5 +1,5 @@
 /** What the port suite needs from an adapter besides the port: eyes on what was stored, and time that passes. */
-import type { Doorbell, EngineStore } from '../../src/engine/ports.ts';
+import type { Doorbell, EngineStore, StreamEntry } from '../../src/engine/ports.ts';
 
 export interface StoreHarness {
   readonly store: EngineStore;
@@ -8,6 +8,10 @@ export interface StoreHarness {
   passTime(ms: number): Promise<void>;
   /** What an outside system does: XADD to a source stream. */
   addToSource(stream: string, fields: readonly string[]): Promise<string>;
+  /** What a writer of ours does then. */
+  ringSources(): Promise<void>;
+  /** Entries of any stream that is not ours. */
+  stream(key: string): Promise<readonly StreamEntry[]>;
   /** JSON texts of the partition's dead letters, oldest first. */
   deadLetters(partition: number): Promise<readonly string[]>;
   /** Ids and packs of one feed. */

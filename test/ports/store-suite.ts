@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe } from 'vitest';
 import { appendSuite } from './append-suite.ts';
 import { commitSuite } from './commit-suite.ts';
+import { keepSuite } from './keep-suite.ts';
 import { leaseSuite } from './lease-suite.ts';
 import { outSuite } from './out-suite.ts';
 import type { StoreHarness } from './store-harness.ts';
@@ -22,5 +23,6 @@ export function storeSuite(name: string, open: () => Promise<{ readonly harness:
     commitSuite(suite);
     appendSuite(suite);
     outSuite(suite);
+    keepSuite(suite);
   });
 }

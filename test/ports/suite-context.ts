@@ -47,6 +47,13 @@ export class SuiteContext {
     return result.state;
   }
 
+  /** Takes a partition in the name of whoever holds it. */
+  async takeOver(partition: number): Promise<{ readonly owner: string; readonly state: PartitionState }> {
+    const result = await this.store.acquire(partition, 'engine-a', LEASE_MS);
+    const owner = result.kind === 'held' ? result.owner : 'engine-a';
+    return { owner, state: await this.own(partition, owner) };
+  }
+
   async commitOne(request: CommitRequest): Promise<CommitResult> {
     const [result] = await this.store.commit([request]);
     if (!result || result instanceof Error) throw result ?? new Error('The store answered nothing.');

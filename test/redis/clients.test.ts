@@ -97,9 +97,12 @@ describe('clients', () => {
     const bell = createDoorbell(subscriber, KEYS);
     const rung = new Set<number>();
     const all = Promise.withResolvers<void>();
-    await bell.listen((partition) => {
-      if (rung.add(partition).size === 64) all.resolve();
-    });
+    await bell.listen(
+      (partition) => {
+        if (rung.add(partition).size === 64) all.resolve();
+      },
+      () => undefined,
+    );
     proxy.cut();
     await all.promise;
     const again = Promise.withResolvers<void>();
@@ -127,9 +130,12 @@ describe('clients', () => {
     const replies = createReplyListener(subscriber, KEYS, 'twice');
     const restored = Promise.withResolvers<void>();
     const rung = new Set<number>();
-    await bell.listen((partition) => {
-      if (rung.add(partition).size === 64) restored.resolve();
-    });
+    await bell.listen(
+      (partition) => {
+        if (rung.add(partition).size === 64) restored.resolve();
+      },
+      () => undefined,
+    );
     const told = Promise.withResolvers<string>();
     await replies.listen((entry) => told.resolve(entry));
     proxy.cutAt('ssubscribe');

@@ -9,6 +9,7 @@ import type {
   CommitRequest,
   CommitResult,
   EngineStore,
+  OverdueQuery,
   PartitionState,
   Retention,
   SourcePosition,
@@ -57,7 +58,7 @@ export class MemoryPartition {
 
   commit(request: CommitRequest, now: number): CommitResult {
     if (this.owner !== request.owner || this.epoch !== request.epoch) return { kind: 'fenced' };
-    if (this.commitId === request.id) return { kind: 'committed', time: now, repeated: true };
+    if (this.commitId === request.id) return { kind: 'committed', time: now, repeated: true, heard: [] };
     if (this.commitId !== request.previous) return { kind: 'diverged', stored: this.commitId };
     if (request.firedThrough !== undefined) {
       const unread = this.inbox.after(request.inbox, 1)[0];
@@ -77,11 +78,15 @@ export class MemoryPartition {
     writeTimers(this.liveness, request.liveness);
     for (const key of request.invoking.add) this.invoking.add(key);
     for (const key of request.invoking.remove) this.invoking.delete(key);
+    for (const key of request.removed) {
+      this.records.delete(key);
+      this.documents.delete(key);
+    }
     for (const json of request.deadLetters) this.dead.add(['j', json], { now });
     for (const [type, path, key, enteredAt] of request.index.add) this.#index(type, path).set(key, enteredAt);
     for (const [type, path, key] of request.index.remove) this.#index(type, path).delete(key);
     this.inbox.trim(request.inbox, 'before');
-    return { kind: 'committed', time: now, repeated: false };
+    return { kind: 'committed', time: now, repeated: false, heard: [] };
   }
 
   append(fields: readonly string[], dedupeId: string | undefined, now: number, limits: DedupeLimits): { readonly id: string; readonly repeated: boolean } {
@@ -143,6 +148,12 @@ export class MemoryPartition {
       bytes -= packBytes(fields);
       feed.trim(id, 'through');
     }
+  }
+
+  overdue({ type, statePath, enteredBefore, keep, limit }: OverdueQuery): readonly (readonly [ActorKey, number])[] {
+    const oldest = byDue(this.#index(type, statePath)) as [ActorKey, number][];
+    const surplus = oldest.length - keep;
+    return oldest.slice(0, limit).filter(([, enteredAt], place) => place < surplus || enteredAt < enteredBefore);
   }
 
   state(): PartitionState {

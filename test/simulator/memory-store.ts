@@ -6,11 +6,12 @@
  *    is lost) or never resolve (the engine died there). Between two gates an operation is atomic.
  * 3. Nothing here reads a real clock or draws chance.
  */
-import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, PackAddress, ReadResult } from '../../src/engine/ports.ts';
+import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, PackAddress, ReadResult, StreamEntry } from '../../src/engine/ports.ts';
 import { InvalidEventError } from '../../src/protocol/errors.ts';
 import type { Envelope, Outcome } from '../../src/protocol/envelope.ts';
 import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START } from '../../src/protocol/ids.ts';
 import { encodeInboxEntry, EVENT_BYTES_MAX } from '../../src/protocol/inbox-entry.ts';
+import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryPartition, type DedupeLimits } from './memory-partition.ts';
 import { MemoryStream } from './memory-stream.ts';
 
@@ -33,6 +34,11 @@ export interface MemoryRedisOptions {
   readonly record?: (entry: Recorded) => void;
 }
 
+interface Ring {
+  readonly ring: (partition: number) => void;
+  readonly ringSources: () => void;
+}
+
 const OPEN: Gate = async () => undefined;
 
 export class MemoryRedis {
@@ -42,7 +48,10 @@ export class MemoryRedis {
   readonly published: (readonly [channel: string, message: string])[] = [];
   readonly replies: { readonly to: string; readonly entry: string; readonly outcome: Outcome }[] = [];
   readonly #sources = new Map<string, MemoryStream>();
-  readonly #listeners = new Set<(partition: number) => void>();
+  readonly #listeners = new Set<Ring>();
+  /** Channels on which somebody listens. */
+  readonly listened = new Set<string>();
+  readonly #outside = new Map<string, { readonly entries: MemoryStream; readonly newest: Map<number, string> }>();
   readonly #options: MemoryRedisOptions;
   readonly #limits: DedupeLimits;
 
@@ -73,6 +82,34 @@ export class MemoryRedis {
     return this.source(name).add(fields, { now: this.now() });
   }
 
+  /** The bell of the sources, which writers of ours ring. */
+  ringSources(): void {
+    for (const { ringSources } of this.#listeners) ringSources();
+  }
+
+  /** What outlets wrote to a stream of another system. */
+  posted(stream: string): readonly StreamEntry[] {
+    return this.#outside.get(stream)?.entries.after(STREAM_START) ?? [];
+  }
+
+  /** One post, taken in if its number is the newest of its partition. */
+  post({ stream, fields, from, number, maxLength }: Post): void {
+    let outside = this.#outside.get(stream);
+    if (outside === undefined) this.#outside.set(stream, (outside = { entries: new MemoryStream(), newest: new Map() }));
+    if (compareEntryIds(number, outside.newest.get(from) ?? STREAM_START) <= 0) return;
+    outside.entries.add(fields, { now: this.now() });
+    outside.newest.set(from, number);
+    if (maxLength !== undefined) outside.entries.cap(maxLength);
+  }
+
+  trimSource(stream: string): void {
+    const applied = this.partitions.map(({ sources }) => sources.get(stream)?.id ?? STREAM_START);
+    this.source(stream).trim(
+      applied.reduce((least, id) => (compareEntryIds(id, least) < 0 ? id : least)),
+      'before',
+    );
+  }
+
   append(envelope: Envelope, numbered?: { readonly from: number; readonly number: number }): AppendResult | Error {
     const event = JSON.stringify(envelope.event);
     if (Buffer.byteLength(event) > EVENT_BYTES_MAX) return new InvalidEventError('The event is too large.', { field: 'event' });
@@ -80,12 +117,14 @@ export class MemoryRedis {
     const fields = encodeInboxEntry(envelope, event, numbered);
     const { id, repeated } = this.partition(partition).append(fields, numbered ? undefined : envelope.dedupeId, this.now(), this.#limits);
     if (!repeated) this.#options.record?.({ kind: 'appended', partition, id, fields });
-    for (const ring of this.#listeners) ring(partition);
+    for (const { ring } of this.#listeners) ring(partition);
     return { id, partition, repeated };
   }
 
   commit(request: CommitRequest): CommitResult {
-    const result = this.partition(request.partition).commit(request, this.now());
+    const answer = this.partition(request.partition).commit(request, this.now());
+    const heard = request.channels.filter((channel) => this.listened.has(channel));
+    const result: CommitResult = answer.kind === 'committed' ? { ...answer, heard } : answer;
     this.#options.record?.({ kind: 'commit', request, result });
     if (result.kind === 'committed' && !result.repeated) {
       for (const { channel, document, skip, drop } of request.publications) {
@@ -117,11 +156,11 @@ export class MemoryRedis {
   }
 
   doorbell(): Doorbell {
-    let heard: ((partition: number) => void) | undefined;
+    let heard: Ring | undefined;
     return {
-      listen: async (ring) => {
-        heard = ring;
-        this.#listeners.add(ring);
+      listen: async (ring, ringSources) => {
+        heard = { ring, ringSources };
+        this.#listeners.add(heard);
       },
       close: async () => {
         if (heard) this.#listeners.delete(heard);
@@ -210,6 +249,19 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       for (const message of messages) await gated('appendMessages', message, () => redis.append(message.envelope, message));
     },
 
+    async post(posts) {
+      const failed = new Map<string, Error>();
+      const results: (Error | undefined)[] = [];
+      for (const post of posts) {
+        if (!failed.has(post.stream)) {
+          const result = await placed('post', post, () => redis.post(post));
+          if (result instanceof Error) failed.set(post.stream, result);
+        }
+        results.push(failed.get(post.stream));
+      }
+      return results;
+    },
+
     acknowledge: (request) => gated('acknowledge', request, () => redis.acknowledge(request)),
 
     sequence: (addresses) => gated('sequence', addresses, () => redis.sequence(addresses)),
@@ -232,6 +284,15 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
     trim: (partition, retention) =>
       gated('trim', { partition, retention }, () => {
         for (const [type, limits] of Object.entries(retention)) redis.partition(partition).trim(type, limits, redis.now());
+      }),
+
+    trimSource: (stream) => gated('trimSource', stream, () => redis.trimSource(stream)),
+
+    overdue: (requests) => gated('overdue', requests, () => requests.map((query) => redis.partition(query.partition).overdue(query))),
+
+    reject: (deadLetters) =>
+      gated('reject', deadLetters, () => {
+        for (const letter of deadLetters) redis.partition(0).dead.add(['j', letter], { now: redis.now() });
       }),
   };
 }

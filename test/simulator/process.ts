@@ -111,10 +111,15 @@ export class SimulatedProcess {
     const bell = this.#around.redis.doorbell();
     this.onCrash(() => void bell.close());
     return {
-      listen: (ring) =>
-        bell.listen((partition) => {
-          if (!this.chance.is(this.#around.faults().deaf)) this.later(this.#latency(), () => ring(partition));
-        }),
+      listen: (ring, ringSources) => {
+        const hear = (then: () => void): void => {
+          if (!this.chance.is(this.#around.faults().deaf)) this.later(this.#latency(), then);
+        };
+        return bell.listen(
+          (partition) => hear(() => ring(partition)),
+          () => hear(ringSources),
+        );
+      },
       close: () => bell.close(),
     };
   }
