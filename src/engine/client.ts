@@ -5,7 +5,7 @@
  * 2. `sendAndWait` resolves with what became of it; when the wait ends first, the event is still accepted.
  */
 import { checkEvent, inspect, nextEvents, restore } from '../core/kernel.ts';
-import type { ActorStatus, EventSource, MachineEvent, Outcome } from '../protocol/envelope.ts';
+import type { ActorStatus, Envelope, EventSource, MachineEvent, Outcome } from '../protocol/envelope.ts';
 import {
   ActorEndedError,
   ActorNotFoundError,
@@ -40,6 +40,12 @@ export interface SendOptions {
   readonly source?: EventSource;
   readonly causation?: string;
   readonly traceparent?: string;
+}
+
+/** One of many events that are sent together. */
+export interface AddressedEvent extends Pick<SendOptions, 'dedupeId'> {
+  readonly id: string;
+  readonly event: MachineEvent;
 }
 
 /**
@@ -123,6 +129,21 @@ export class Client {
   /** Accepts an event. Throws InvalidIdError, UnknownActorTypeError, InvalidEventError before anything is stored. */
   async send(type: string, id: string, event: MachineEvent, options: SendOptions = {}): Promise<AppendResult> {
     return this.#append(type, id, event, options, undefined);
+  }
+
+  /**
+   * Accepts many events for actors of one type with one append, in order. One bad event refuses all of them, before anything is stored.
+   * Any other error leaves open which of them were stored.
+   */
+  async sendAll(type: string, events: readonly AddressedEvent[], options: Omit<SendOptions, 'dedupeId'> = {}): Promise<readonly AppendResult[]> {
+    const envelopes = events.map(({ id, event, dedupeId }) =>
+      this.#envelope(type, id, event, { ...options, ...(dedupeId === undefined ? {} : { dedupeId }) }, undefined),
+    );
+    const results = await this.#ports.store.append(envelopes);
+    return results.map((result) => {
+      if (result instanceof Error) throw result;
+      return result;
+    });
   }
 
   /**
@@ -239,13 +260,17 @@ export class Client {
   }
 
   async #append(type: string, id: string, event: MachineEvent, options: SendOptions, replyTo: string | undefined): Promise<AppendResult> {
+    const [result] = await this.#ports.store.append([this.#envelope(type, id, event, options, replyTo)]);
+    if (result === undefined || result instanceof Error) throw result ?? new Error('The store answered nothing.');
+    return result;
+  }
+
+  #envelope(type: string, id: string, event: MachineEvent, options: SendOptions, replyTo: string | undefined): Envelope {
     const actor = actorKey(type, id);
     const checked = checkEvent(this.#ports.types.require(type).registered, event);
     if (!checked.ok) throw new InvalidEventError(checked.rejection.reason, checked.rejection.field === undefined ? {} : { field: checked.rejection.field });
     const { source = 'library', ...rest } = options;
-    const [result] = await this.#ports.store.append([{ actor, event, source, ...rest, ...(replyTo === undefined ? {} : { replyTo }) }]);
-    if (result === undefined || result instanceof Error) throw result ?? new Error('The store answered nothing.');
-    return result;
+    return { actor, event, source, ...rest, ...(replyTo === undefined ? {} : { replyTo }) };
   }
 
   async #outcomeOf(key: string, timeoutMs: number): Promise<Outcome | undefined> {

@@ -28,10 +28,13 @@ async function fixture(answer?: (envelope: Envelope, accept: () => AppendResult)
   const accept = (): AppendResult => ({ id: `${appended.length}-0`, partition: 5, repeated: false });
   const client = new Client({
     store: {
-      append: async ([envelope]) => {
-        appended.push(envelope as Envelope);
-        return [await (answer?.(envelope as Envelope, accept) ?? accept())];
-      },
+      append: async (envelopes) =>
+        await Promise.all(
+          envelopes.map(async (envelope) => {
+            appended.push(envelope);
+            return await (answer?.(envelope, accept) ?? accept());
+          }),
+        ),
     },
     reader: { getActor: async () => undefined },
     replies: { channel: 'me', listen: async (told) => void (tell = told), close: async () => undefined },
@@ -58,6 +61,27 @@ describe('sending', () => {
     const { client, appended } = await fixture();
     await client.send('ledger', '1', ADD, { dedupeId: 'd', causation: 'c' });
     expect(appended).toEqual([{ actor: 'ledger/1', event: ADD, source: 'library', dedupeId: 'd', causation: 'c' }]);
+  });
+
+  it('sends many in their order, or none when one is bad', async () => {
+    const { client, appended } = await fixture();
+    const bad = { type: 'add', by: 'test', n: 'one' };
+    await expect(
+      client.sendAll('ledger', [
+        { id: '1', event: ADD },
+        { id: '2', event: bad },
+      ]),
+    ).rejects.toThrow(InvalidEventError);
+    expect(appended).toEqual([]);
+    const results = await client.sendAll('ledger', [
+      { id: '1', event: ADD, dedupeId: 'd' },
+      { id: '2', event: ADD },
+    ]);
+    expect(results).toHaveLength(2);
+    expect(appended.map(({ actor, dedupeId }) => [actor, dedupeId])).toEqual([
+      ['ledger/1', 'd'],
+      ['ledger/2', undefined],
+    ]);
   });
 
   it('rejects when the store did', async () => {
