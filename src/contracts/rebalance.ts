@@ -137,6 +137,11 @@ export function rebalanceExecutors(writer: RebalanceWriter, log: ContractLog): {
   };
 }
 
+/** The agent learns from a job's record whose it is. A job that waits longer than the record is kept must not lose it: call this every few hours. */
+export async function keepWaitingRebalances(writer: RebalanceWriter): Promise<number> {
+  return await writer.keepWaiting(REBALANCE_LIST, rebalanceRecordKey, RECORD_KEPT_MS);
+}
+
 function tellingOf(delivery: Delivery): RebalanceTelling {
   const { jobId, userId, status, type, payload = {}, error, extra } = delivery.command.params as unknown as RebalanceChange;
   const priority = priorityOf(delivery.command.params as unknown as RebalanceChange);

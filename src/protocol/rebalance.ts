@@ -62,6 +62,8 @@ export interface RebalanceWriter {
   tell(telling: RebalanceTelling): Promise<{ readonly written: boolean; readonly sockets: number }>;
   /** Whether the job has been handed out. */
   isTold(jobId: string): Promise<boolean>;
+  /** Keeps the records of all jobs that still wait in the list for another `keptMs`. Resolves with how many wait. */
+  keepWaiting(list: string, recordKeyOf: (jobId: string) => string, keptMs: number): Promise<number>;
   /** The value that was first given for the key within `keptMs`. */
   firstOf(key: string, value: string, keptMs: number): Promise<string>;
 }

@@ -17,6 +17,9 @@ import type { Keys } from './keys.ts';
 /** How long a socket may take to be given what waited before another one is given it: three round trips of a very slow link. */
 const CLAIM_MS = 15_000;
 
+/** Jobs of the agent's list whose records are kept in one round trip. */
+const KEEP_PAGE = 1_000;
+
 type Name = 'tell' | 'begin' | 'reach' | 'leave';
 
 export interface UserEventsParts {
@@ -98,6 +101,15 @@ export function createUserEvents({ client, subscriber, keys }: UserEventsParts):
     },
     async isTold(jobId) {
       return (await guard('look for a rebalance job', client.hexists(keys.rebalance(jobId), 'pushed'))) === 1;
+    },
+    async keepWaiting(list, recordKeyOf, keptMs) {
+      for (let from = 0; ; from += KEEP_PAGE) {
+        const waiting = await guard('read the list of rebalance jobs', client.lrange(list, from, from + KEEP_PAGE - 1));
+        const pipeline = client.pipeline();
+        for (const jobId of waiting) pipeline.pexpire(recordKeyOf(jobId), keptMs);
+        await guard('keep rebalance jobs', pipeline.exec());
+        if (waiting.length < KEEP_PAGE) return from + waiting.length;
+      }
     },
     async firstOf(name, value, keptMs) {
       const key = keys.first(name);
