@@ -15,7 +15,8 @@ export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
 export interface ReadRequest {
   readonly inboxes: readonly { readonly partition: number; readonly after: string }[];
-  readonly sources: readonly { readonly stream: string; readonly after: string }[];
+  /** `binary`: of these the fields' bytes are answered, one character each. */
+  readonly sources: readonly { readonly stream: string; readonly after: string; readonly binary?: true }[];
   /** At most so many entries of each inbox. */
   readonly count: number;
   /** At most so many entries of each source. */

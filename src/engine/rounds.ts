@@ -182,7 +182,7 @@ export class Rounds {
     const open = readers.filter((reader) => reader.position !== null && this.#hasRoom(owned, reader));
     const request: ReadRequest = {
       inboxes: wanted.map((one) => ({ partition: one.number, after: one.inboxRead })),
-      sources: open.map((reader) => ({ stream: reader.source.stream, after: reader.position as string })),
+      sources: open.map(({ source: { stream, binary }, position }) => ({ stream, after: position as string, ...(binary === undefined ? {} : { binary }) })),
       count: settings.inboxReadCount,
       sourceCount: settings.sourceReadCount,
     };

@@ -75,8 +75,9 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       const [limit, sourceLimit] = [String(count), String(sourceCount)];
       const commands = [command('time')];
       for (const { partition, after } of inboxes) commands.push(command('xrange', keys.partition(partition).inbox, `(${after}`, '+', 'COUNT', limit));
-      for (const { stream, after } of sources) {
-        commands.push(command('xrange', stream, `(${after}`, '+', 'COUNT', sourceLimit), command('xrange', stream, '-', '+', 'COUNT', '1'));
+      for (const { stream, after, binary } of sources) {
+        const entries = ['xrange', stream, `(${after}`, '+', 'COUNT', sourceLimit] as const;
+        commands.push(binary ? bytesCommand(...entries) : command(...entries), command('xrange', stream, '-', '+', 'COUNT', '1'));
       }
       const replies = throwFirst('read', await run('read', commands));
       const firstSource = 1 + inboxes.length;
@@ -276,6 +277,11 @@ function following(id: string): string {
 
 function command(name: string, ...args: string[]): Command {
   return new Command(name, args, { replyEncoding: 'utf8' });
+}
+
+/** Its answer's texts have one character a byte. */
+function bytesCommand(name: string, ...args: string[]): Command {
+  return new Command(name, args, { replyEncoding: 'latin1' });
 }
 
 function milliseconds([seconds, microseconds]: readonly (string | number)[]): number {

@@ -40,6 +40,13 @@ export function appendSuite(suite: SuiteContext): void {
       expect(inboxes[0]?.map(([id]) => id)).toEqual(ids.slice(200));
     });
 
+    it('reads the bytes of a source that may hold what is no text', async () => {
+      const id = await suite.harness.addToSource('suite:binary', ['title', 'Über']);
+      const binary = { stream: 'suite:binary', after: '0-0', binary: true } as const;
+      const { sources } = await suite.store.read({ inboxes: [], sources: [binary], count: 1, sourceCount: 10 });
+      expect(sources[0]?.entries).toEqual([[id, ['title', Buffer.from('Über').toString('latin1')]]]);
+    });
+
     it('reads sources in place and tells their oldest id', async () => {
       const one = await suite.harness.addToSource('suite:source', ['nodeId', 'a', 'payload', '{}']);
       const two = await suite.harness.addToSource('suite:source', ['nodeId', 'b', 'payload', '{}']);

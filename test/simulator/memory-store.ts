@@ -201,8 +201,8 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       gated('read', request, (): ReadResult => ({
         time: redis.now(),
         inboxes: request.inboxes.map(({ partition, after }) => redis.partition(partition).inbox.after(after, request.count)),
-        sources: request.sources.map(({ stream, after }) => ({
-          entries: redis.source(stream).after(after, request.sourceCount),
+        sources: request.sources.map(({ stream, after, binary }) => ({
+          entries: binary ? redis.source(stream).after(after, request.sourceCount).map(bytesOf) : redis.source(stream).after(after, request.sourceCount),
           firstId: redis.source(stream).firstId,
         })),
       })),
@@ -295,4 +295,9 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
         for (const letter of deadLetters) redis.partition(0).dead.add(['j', letter], { now: redis.now() });
       }),
   };
+}
+
+/** As Redis answers when the fields are asked for as bytes: one character each. */
+function bytesOf([id, fields]: StreamEntry): StreamEntry {
+  return [id, fields.map((field) => Buffer.from(field).toString('latin1'))];
 }
