@@ -46,7 +46,8 @@ const specFields = {
   type: z.string().regex(JOB_TYPE),
   via: z.enum(JOB_VIAS),
   payload: json.optional(),
-  queue: z.string().max(128).optional(),
+  /** An actor id: messages to the queue are addressed with it. */
+  queue: jobId.optional(),
   priority: z.number().int().min(-1_000_000).max(1_000_000).optional(),
   delayMs: z.number().int().min(0).max(31_536_000_000).optional(),
   attempts: z.number().int().min(1).max(1_000).optional(),
@@ -127,8 +128,8 @@ export const jobEvents = {
   released: z.strictObject({ type: z.literal('released'), ...report }),
   /** Its worker saw the cancel flag and ended. */
   aborted: z.strictObject({ type: z.literal('aborted'), ...report }),
-  /** Its queue entry lies with a consumer that is gone, and nobody reported: take it back. */
-  stalled: z.strictObject({ type: z.literal('stalled'), entry: small, worker: small.optional() }),
+  /** Its queue entry lies with a consumer that is gone, and nobody reported: take it back. `attempt`: as it stands in the entry, if it does. */
+  stalled: z.strictObject({ type: z.literal('stalled'), entry: small, worker: small.optional(), attempt: z.number().int().optional() }),
   /** Somebody wants it to end. */
   cancel: z.strictObject({ type: z.literal('cancel'), reason: z.string().max(1_024).optional() }),
   /** Somebody wants it done again after its end. */
@@ -158,7 +159,7 @@ export type JobEvent =
   | ({ readonly type: 'error'; readonly code?: string; readonly message?: string; readonly retryable?: boolean } & WorkerReport)
   | ({ readonly type: 'released' } & WorkerReport)
   | ({ readonly type: 'aborted' } & WorkerReport)
-  | { readonly type: 'stalled'; readonly entry: string; readonly worker?: string }
+  | { readonly type: 'stalled'; readonly entry: string; readonly worker?: string; readonly attempt?: number }
   | { readonly type: 'cancel'; readonly reason?: string }
   | { readonly type: 'retry' }
   | { readonly type: 'nodeState'; readonly state: 'online' | 'degraded' | 'offline' | 'unknown' | 'unheard' }

@@ -1,4 +1,5 @@
 /** How the kernel abandons a step from within: caught in `step` alone, and turned into a rejection. */
+import { CastellanError } from '../protocol/errors.ts';
 import type { Rejection } from './decision.ts';
 
 export class StepRefusal extends Error {
@@ -16,10 +17,14 @@ export class StepRefusal extends Error {
 /** Reasons quote what a machine's own code said; longer ones are cut. */
 const REASON_LENGTH_MAX = 500;
 
-/** The rejection for whatever was thrown during a step. */
+/** The rejection for whatever was thrown during a step. A machine that refuses an event throws an EventRejectedError: its code and field are told. */
 export function rejectionOf(thrown: unknown): Rejection {
   if (thrown instanceof StepRefusal) {
     return thrown.field === undefined ? { code: thrown.code, reason: thrown.message } : { code: thrown.code, reason: thrown.message, field: thrown.field };
+  }
+  if (thrown instanceof CastellanError) {
+    const reason = thrown.message.slice(0, REASON_LENGTH_MAX);
+    return thrown.field === undefined ? { code: thrown.code, reason } : { code: thrown.code, reason, field: thrown.field };
   }
   const message = (thrown instanceof Error ? thrown.message : String(thrown)).slice(0, REASON_LENGTH_MAX);
   // XState names the three kinds only in its messages.
