@@ -2,7 +2,7 @@
  * What must hold of a run that came to rest: the invariants of the design, each looked for in what was stored.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { fold } from '../../src/core/kernel.ts';
+import { fold, type RegisteredType } from '../../src/core/kernel.ts';
 import { decodePack } from '../../src/protocol/feed-pack.ts';
 import { compareEntryIds, millisecondsOf, partitionOf, STREAM_START, typeOf, type ActorKey } from '../../src/protocol/ids.ts';
 import { decodeRecord } from '../../src/protocol/stored-record.ts';
@@ -21,6 +21,8 @@ export function faultsOf(run: Run): readonly string[] {
     ...senders(run),
     ...timers(actors),
     ...commands(run, actors),
+    ...posts(run),
+    ...visits(run, actors),
     ...fetches(run),
     ...liveness(run, actors),
     ...deadLetters(run),
@@ -111,6 +113,7 @@ function* inOrderOfTime({ journal }: Run): Generator<string> {
 /** I2, I3: revisions are contiguous, each transition names the one before it, and folding them gives the stored record. */
 function* journalsFold(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]>): Generator<string> {
   for (const [key, entries] of actors) {
+    if (typeOf(key) === 'visitor') continue; // it has several lives
     let previous: Journalled | undefined;
     for (const entry of entries) {
       const { revision } = entry.transition;
@@ -206,6 +209,46 @@ function* commands(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]
     for (const [line, keys] of owed) {
       if (!isDeepStrictEqual(lines.get(line) ?? [], keys)) yield `I5: commands of ${line} were delivered in the order ${lines.get(line)?.join(' ')}.`;
     }
+  }
+}
+
+/** I1, I5: every post stands in its stream once, each poster's in their order. */
+function* posts({ redis, expected }: Run): Generator<string> {
+  for (const [stream, byPoster] of expected.posts) {
+    const found = new Map<string, number[]>();
+    for (const [, fields] of redis.posted(stream)) {
+      const numbers = found.get(fields[1] as string);
+      if (numbers === undefined) found.set(fields[1] as string, [Number(fields[3])]);
+      else numbers.push(Number(fields[3]));
+    }
+    for (const [poster, asked] of byPoster) {
+      const wanted = Array.from({ length: asked }, (_, index) => index + 1);
+      if (!isDeepStrictEqual(found.get(poster), wanted))
+        yield `I5: ${stream} holds ${found.get(poster)?.join(' ') ?? 'nothing'} of ${poster}, which sent ${asked}.`;
+    }
+  }
+}
+
+/** Every visit happened, each life of a visitor is contiguous, and none was dropped while it was not at rest. */
+function* visits(run: Run, actors: ReadonlyMap<ActorKey, readonly Journalled[]>): Generator<string> {
+  const type = run.types.get('visitor') as RegisteredType;
+  for (const [key, asked] of run.expected.visits) {
+    const entries = actors.get(key) ?? [];
+    const happened = entries.filter(({ transition }) => transition.stimulus.kind === 'event').length;
+    if (happened !== asked) yield `I1: ${key} was visited ${happened} times of ${asked}.`;
+    const lives: Journalled[][] = [];
+    for (const entry of entries) {
+      if (entry.transition.revision === 1) lives.push([]);
+      lives.at(-1)?.push(entry);
+    }
+    for (const [index, life] of lives.entries()) {
+      const transitions = life.map(({ transition }) => transition);
+      const folded = fold(type, key, null, transitions, life.map(({ address }) => address)); // prettier-ignore
+      const end = transitions.at(-1)?.to;
+      if (folded.kind !== 'folded') yield `I2: ${key}: ${folded.reason}`;
+      if (index < lives.length - 1 && end !== 'rested') yield `Keep: ${key} was dropped while it was ${JSON.stringify(end)}.`;
+    }
+    if (recordOf(run, key) !== undefined) yield `Keep: ${key} was not dropped.`;
   }
 }
 

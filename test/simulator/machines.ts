@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { ActorTypeDefinition } from '../../src/core/actor-type.ts';
 import { durableActor } from '../../src/protocol/actor-reference.ts';
 import type { Json } from '../../src/protocol/json.ts';
+import type { Outlet } from '../../src/protocol/outlet.ts';
 
 /** Time without a beat after which a watched actor is late, and gone, ms of observed time. */
 export const BEAT_MS = 4_000;
@@ -14,6 +15,10 @@ export const LATE_MS = 2 * BEAT_MS + 700;
 export const GONE_MS = 3 * BEAT_MS + 700;
 /** 2 × pulse; see ARCHITECTURE.md, Time. */
 export const OBSERVATION_GAP_MS = BEAT_MS / 4;
+
+const VISIT_MS = 30;
+/** For so long, and so many, visitors at rest are kept. */
+export const KEEP_VISITORS = { rested: { maxAgeMs: 400, maxCount: 64 } };
 
 /** How often each sender's numbers were out of order, and the newest number of each. */
 interface Numbered {
@@ -80,6 +85,48 @@ const courier = setup({
   context: ({ input }) => ({ id: input.id, sent: {} }),
   initial: 'ready',
   states: { ready: { on: { go: { actions: ['count', 'send'] } } } },
+});
+
+/** Sends numbered posts out, and one now and then that has no entry. */
+const poster = setup({
+  types: { context: {} as { id: string; sent: { readonly [to: string]: number } }, events: {} as { type: 'tell'; to: string }, input: {} as { id: string } },
+  actions: {
+    count: assign(({ context, event }) => ({ sent: { ...context.sent, [event.to]: (context.sent[event.to] ?? 0) + 1 } })),
+    post: sendTo(
+      ({ event }) => durableActor(OUT, event.to),
+      ({ context, event }) => ({ type: 'told', by: `poster/${context.id}`, n: context.sent[event.to] ?? 0 }),
+    ),
+  },
+}).createMachine({
+  id: 'poster',
+  context: ({ input }) => ({ id: input.id, sent: {} }),
+  initial: 'ready',
+  states: { ready: { on: { tell: { actions: ['count', 'post'] } } } },
+});
+
+/** The outlet of the posters. */
+export const OUT = 'out';
+/** For this destination the outlet has no entry. */
+export const UNKNOWN_STREAM = 'unknown';
+export const out: Outlet = {
+  type: OUT,
+  encode: (id, event) => (id === UNKNOWN_STREAM ? undefined : { stream: streamOf(id), fields: ['by', event['by'] as string, 'n', JSON.stringify(event['n'])] }),
+};
+export function streamOf(id: string): string {
+  return `out:${id}`;
+}
+
+/** Comes, stays a while, and is gone: a visitor that is at rest is dropped, and begins anew at its next visit. */
+const visitor = setup({
+  types: { context: {} as { visits: number }, events: {} as { type: 'visit' } },
+  delays: { stay: VISIT_MS },
+  actions: { count: assign({ visits: ({ context }) => context.visits + 1 }) },
+}).createMachine({
+  id: 'visitor',
+  context: { visits: 0 },
+  initial: 'new',
+  on: { visit: { target: '.here', actions: 'count' } },
+  states: { new: {}, here: { after: { stay: 'rested' } }, rested: {} },
 });
 
 /** Has effects of two kinds. */
@@ -173,6 +220,8 @@ export function workloadTypes(fetch: Parameters<typeof fetcher>[0]): readonly Ac
     { type: 'ledger', version: '1', machine: ledger, events: { add: numbered, poison: plain, nothing: plain } },
     { type: 'alarm', version: '1', machine: alarm, events: { arm: z.object({ type: z.string(), delayMs: number }), cancel: plain } },
     { type: 'courier', version: '1', machine: courier, events: { go: z.object({ type: z.string(), to: z.string() }) } },
+    { type: 'poster', version: '1', machine: poster, events: { tell: z.object({ type: z.string(), to: z.string() }) } },
+    { type: 'visitor', version: '1', machine: visitor, events: { visit: plain } },
     { type: 'printer', version: '1', machine: printer, events: { print: numbered }, effects: ['print', 'log'] },
     { type: 'fetcher', version: '1', machine: fetcher(fetch), events: { fetch: plain } },
     {

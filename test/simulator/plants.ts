@@ -7,6 +7,7 @@ import { Partition } from '../../src/engine/partition.ts';
 import type { AppendResult, CommitRequest, CommitResult, NumberedEnvelope } from '../../src/engine/ports.ts';
 import type { Envelope } from '../../src/protocol/envelope.ts';
 import { compareEntryIds } from '../../src/protocol/ids.ts';
+import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryRedis } from './memory-store.ts';
 import type { Plant } from './world.ts';
 
@@ -32,6 +33,14 @@ class WithoutTimerRule extends MemoryRedis {
   }
 }
 
+/** The stream takes in a post again. */
+class WithoutPostNumbers extends MemoryRedis {
+  #number = 0;
+  override post(post: Post): void {
+    super.post({ ...post, number: `${Number.MAX_SAFE_INTEGER}-${++this.#number}` });
+  }
+}
+
 function replaced(prototype: object, name: string, descriptor: PropertyDescriptor): () => void {
   const original = Object.getOwnPropertyDescriptor(prototype, name);
   if (original === undefined) throw new Error(`There is no ${name} to replace.`);
@@ -42,6 +51,7 @@ function replaced(prototype: object, name: string, descriptor: PropertyDescripto
 export const PLANTS: { readonly [bug: string]: Plant } = {
   'no epoch check': { redis: (options) => new WithoutEpochCheck(options) },
   'no dedupe': { redis: (options) => new WithoutDedupe(options) },
+  'posts without numbers': { redis: (options) => new WithoutPostNumbers(options) },
   'timers by local time': {
     redis: (options) => new WithoutTimerRule(options),
     install: (redis) => replaced(Partition.prototype, 'watermark', { get: () => redis.now() }),
@@ -57,6 +67,20 @@ export const PLANTS: { readonly [bug: string]: Plant } = {
           partition.inbox.trim(inbox, 'before');
         }
         return store.commit(requests);
+      },
+    }),
+  },
+  'removal beside the commits': {
+    store: (store, redis) => ({
+      ...store,
+      overdue: async (requests) => {
+        const found = await store.overdue(requests);
+        for (const [index, { partition, type, statePath }] of requests.entries()) {
+          const { records, documents, indexes } = redis.partition(partition);
+          for (const [key] of found[index] ?? [])
+            for (const held of [records, documents, indexes.get(`${type}:`), indexes.get(`${type}:${statePath}`)]) held?.delete(key);
+        }
+        return requests.map(() => []);
       },
     }),
   },

@@ -9,7 +9,7 @@ import type { MachineEvent } from '../../src/protocol/envelope.ts';
 import { actorKey, partitionOf, type ActorKey } from '../../src/protocol/ids.ts';
 import type { StreamSource } from '../../src/protocol/source.ts';
 import type { Faults } from './faults.ts';
-import { BEAT_MS } from './machines.ts';
+import { BEAT_MS, streamOf, UNKNOWN_STREAM } from './machines.ts';
 import type { MemoryRedis } from './memory-store.ts';
 import type { SimulatedProcess } from './process.ts';
 import type { Chance } from './random.ts';
@@ -24,17 +24,23 @@ export interface Expected {
   readonly alarms: Map<ActorKey, { arms: number; cancels: number }>;
   readonly fetches: Map<ActorKey, number>;
   readonly agents: Map<ActorKey, { marks: number; readonly died: boolean; lastBeat: number }>;
+  /** By stream, then by poster: how many posts were asked for. */
+  readonly posts: Map<string, Map<string, number>>;
+  readonly visits: Map<ActorKey, number>;
   /** Dead letters that must stand in the end, by reason of planting. */
   poison: number;
 }
 
 export function nothingExpected(): Expected {
-  return { numbered: new Map(), alarms: new Map(), fetches: new Map(), agents: new Map(), poison: 0 };
+  return { numbered: new Map(), alarms: new Map(), fetches: new Map(), agents: new Map(), posts: new Map(), visits: new Map(), poison: 0 };
 }
 
 const LEDGERS = 4;
 const COURIERS = 3;
 const PRINTERS = 3;
+const POSTERS = 3;
+const STREAMS = 2;
+const VISITORS = 4;
 const ALARMS = 4;
 const FETCHERS = 2;
 
@@ -78,13 +84,25 @@ function chooseEvent(chance: Chance, expected: Expected, by: string, next: (key:
     expected.poison++;
     return [key, kind === 2 ? { type: 'poison' } : { type: 'add', by, n: 'not a number' }];
   }
-  if (draw < 0.56) {
+  if (draw < 0.46) {
+    const key = actorKey('poster', String(chance.between(1, POSTERS)));
+    const to = chance.is(0.1) ? UNKNOWN_STREAM : String(chance.between(1, STREAMS));
+    if (to === UNKNOWN_STREAM) expected.poison++;
+    else count(expected.posts, streamOf(to), key);
+    return [key, { type: 'tell', to }];
+  }
+  if (draw < 0.58) {
+    const key = actorKey('visitor', String(chance.between(1, VISITORS)));
+    expected.visits.set(key, (expected.visits.get(key) ?? 0) + 1);
+    return [key, { type: 'visit' }];
+  }
+  if (draw < 0.66) {
     const key = actorKey('courier', String(chance.between(1, COURIERS)));
     const to = String(chance.between(1, LEDGERS));
     count(expected.numbered, actorKey('ledger', to), key);
     return [key, { type: 'go', to }];
   }
-  if (draw < 0.72) {
+  if (draw < 0.76) {
     const key = actorKey('printer', String(chance.between(1, PRINTERS)));
     return [key, { type: 'print', by, n: next(key) }];
   }
@@ -167,6 +185,7 @@ export async function runAgent({ process, redis, isDown, chance, expected, isOve
     }
     const event = chance.is(0.3) ? { type: 'mark', by: 'agent', n: ++asked.marks } : { type: 'beat' };
     redis.addToSource(BEATS, ['id', id, 'p', JSON.stringify(event)]);
+    if (chance.is(0.5)) redis.ringSources();
     asked.lastBeat = now();
     if (chance.is(0.02)) {
       redis.addToSource(BEATS, ['id', id, 'p', 'not JSON']);
@@ -188,7 +207,7 @@ export const beats: StreamSource = {
   },
 };
 
-function count(counts: Map<ActorKey, Map<string, number>>, key: ActorKey, by: string): void {
+function count<Key>(counts: Map<Key, Map<string, number>>, key: Key, by: string): void {
   const ofKey = entryOf(counts, key, () => new Map<string, number>());
   ofKey.set(by, (ofKey.get(by) ?? 0) + 1);
 }

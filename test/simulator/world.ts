@@ -15,7 +15,7 @@ import { decodePack } from '../../src/protocol/feed-pack.ts';
 import { STREAM_START } from '../../src/protocol/ids.ts';
 import type { Transition } from '../../src/protocol/record.ts';
 import { drawFaults, NO_FAULTS, type Faults } from './faults.ts';
-import { GONE_MS, OBSERVATION_GAP_MS, workloadTypes } from './machines.ts';
+import { GONE_MS, KEEP_VISITORS, OBSERVATION_GAP_MS, out, workloadTypes } from './machines.ts';
 import { MemoryRedis, type MemoryRedisOptions, type Recorded } from './memory-store.ts';
 import { SimulatedProcess, type Surroundings } from './process.ts';
 import { chanceOf, type Chance } from './random.ts';
@@ -120,6 +120,7 @@ class World implements Surroundings {
       inboxReadCount: chance.pick([2, 10, 500]),
       sourceReadCount: chance.pick([3, 50, 2_000]),
       cacheBytesMax: chance.pick([2_000, 20_000, 10_000_000]),
+      trimEveryMs: chance.pick([150, 1_000, 5_000]),
       laneConcurrency: chance.pick([1, 4, 64]),
       laneRetriesMax: chance.pick([1, 4, 1_000]),
       effectAttemptsMax: 1_000,
@@ -180,6 +181,8 @@ class World implements Surroundings {
       if (partition.retries.size > 0) open.push(`partition ${number} has ${partition.retries.size} retries`);
       if (partition.invoking.size > 0) open.push(`partition ${number} has actors with invocations`);
       if (partition.timers.size > 0) open.push(`partition ${number} has timers: ${[...partition.timers.keys()].join(', ')}`);
+      const rested = partition.indexes.get('visitor:rested')?.size ?? 0;
+      if (rested > 0) open.push(`partition ${number} still has ${rested} visitors`);
       for (const [type, feed] of partition.feeds) {
         if (feed.lastId !== (this.redis.cursorPositions.get(`${number}:${type}`) ?? STREAM_START)) open.push(`feed ${number}:${type} is not lined up`);
       }
@@ -198,7 +201,8 @@ class World implements Surroundings {
         doorbell: process.doorbell(),
         clock: process.clock,
         types: this.#types(process),
-        sources: [beats],
+        sources: [{ ...beats, trimBehind: true }],
+        outlets: [out],
         owner: name,
         settings: this.#settings,
       });
@@ -225,7 +229,11 @@ class World implements Surroundings {
       this.#delivered(delivery);
       if (fate < 1) throw new Error('The reply of the effect was lost.');
     };
-    return workloadTypes(fetch).map((definition) => ({ registered: registerActorType(definition), executors: { print: executor, log: executor } }));
+    return workloadTypes(fetch).map((definition) => ({
+      registered: registerActorType(definition),
+      executors: { print: executor, log: executor },
+      ...(definition.type === 'visitor' ? { keep: KEEP_VISITORS } : {}),
+    }));
   }
 
   #startSenders(troubleEnd: number): { left: number } {
@@ -287,10 +295,14 @@ class World implements Surroundings {
     else if (entry.kind === 'commit' && entry.result.kind === 'committed' && !entry.result.repeated) this.#committed(entry.request);
   }
 
-  #committed({ partition, id, feed }: CommitRequest): void {
+  #committed({ partition, id, feed, index: { add } }: CommitRequest): void {
     this.note(`commit ${partition} ${id}`);
     const epoch = this.#epochs.get(partition);
     if (id.split('-')[0] !== String(epoch)) this.found.push(`I4: partition ${partition} took commit ${id} in epoch ${epoch}.`);
+    for (const [type, path, key] of add) {
+      const all = this.redis.partition(partition).indexes.get(`${type}:`);
+      if (path !== '' && all?.has(key) !== true) this.found.push(`Keep: ${key} was dropped and went on in ${id} as if it were not.`);
+    }
     for (const { type, pack } of feed) {
       for (const [index, transition] of decodePack(type, pack).entries()) {
         this.journal[partition]?.push({ address: `${partition}:${id}:${index}`, commit: id, transition });
