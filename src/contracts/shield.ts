@@ -6,11 +6,13 @@
  *
  * 1. Each entry of the queue is an attempt of its chunk's job: the first adopts the job, one with a higher `retry_count` puts it back into the queue.
  * 2. Whoever acknowledges in the group `lightrag-workers` has done the chunk; see {@link ingestionQueue}.
- * 3. An event drives the job that it names when its type says how the job goes. Any other event is somebody else's and left alone.
+ * 3. An event drives the job that it names when its type says how the job goes, and creates it when nobody enqueued it here: whole documents
+ *    are told of so. Any other event is somebody else's and left alone.
  */
 import type { JobEvent, JobSpec } from '../../machines/job/events.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import type { Json } from '../protocol/json.ts';
+import type { QueueContract } from '../protocol/queues.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
 import { excerptOf } from './citadel-excerpt.ts';
 import {
@@ -33,12 +35,18 @@ const MESSAGE_MAX = 4_096;
 /** Of a chunk's text kept with its job, for people; the whole of it is the stream's. Characters. */
 const CONTENT_SHOWN = 1_024;
 
-/** What observes who takes and acknowledges the chunks. (2) */
-export const ingestionQueue = {
+/** How it is observed who takes and acknowledges chunks. (2) Their jobs come to be by {@link ingestionSource}. */
+export const ingestionQueue: { readonly stream: string; readonly contract: QueueContract } = {
   stream: INGESTION_STREAM,
-  group: INGESTION_GROUP,
-  jobIdOf: shieldJobId,
-} as const;
+  contract: {
+    group: INGESTION_GROUP,
+    fields: ['job_id', 'chunk_id'],
+    jobOf(fields) {
+      const jobId = shieldJobId(fields);
+      return jobId === undefined ? undefined : { jobId };
+    },
+  },
+};
 
 export const ingestionSource: StreamSource = {
   stream: INGESTION_STREAM,
@@ -94,10 +102,13 @@ function decodeEvent(_id: string, fields: EntryFields): DecodedEntry | RejectedE
   return rejected({ ok: false, code: 'invalid_field', field: 'type', reason: 'The field type says nothing of a job.' }, fields);
 }
 
+/** A job that is known by its events alone. */
+const ORIGIN: JobSpec = { type: 'ingestion', via: 'none', source: EVENTS_STREAM };
+
 function jobEvent({ type, data }: ShieldEvent): JobEvent | undefined {
   const said = isObject(data) ? data : {};
   const message = textOf(said['message'] ?? said['error'] ?? said['reason']);
-  const spoken = message === undefined ? {} : { message };
+  const spoken = { origin: ORIGIN, ...(message === undefined ? {} : { message }) };
   switch (reportOf(type)) {
     case 'claimed': {
       const progress = said['progress'] ?? said['percent'];

@@ -75,6 +75,7 @@ function updateOf(state: string, transition: Transition): TaskUpdate | undefined
     case 'error':
       return { status, message: message ?? reason ?? 'failed' };
     case 'done':
+    case 'dropped':
       return { status, ...(message === undefined ? {} : { message }), progress: 100 };
     case 'processing':
       return { status, ...(message === undefined ? {} : { message }), ...(progress === undefined ? {} : { progress }) };
@@ -107,6 +108,7 @@ function statusOf(state: string): TaskUpdate['status'] | undefined {
     case 'processing':
       return 'in_progress';
     case 'done':
+    case 'dropped':
       return 'completed';
     case 'error':
     case 'cancelled':

@@ -60,8 +60,9 @@ describe('a chunk', () => {
     expect(shieldJobId(['job_id', 'a', 'chunk_id', ''])).toBe('a');
     expect(shieldJobId(['job_id', 'a@x', 'chunk_id', 'b'])).toBeUndefined();
     expect(shieldJobId(['job_id', 'a', 'chunk_id', 'x@b'])).toBeUndefined();
-    expect(ingestionQueue).toMatchObject({ stream: 'shield:ingestion_queue', group: 'lightrag-workers' });
-    expect(ingestionQueue.jobIdOf(['job_id', 'a', 'chunk_id', 'b'])).toBe('a@b');
+    expect(ingestionQueue).toMatchObject({ stream: 'shield:ingestion_queue', contract: { group: 'lightrag-workers', fields: ['job_id', 'chunk_id'] } });
+    expect(ingestionQueue.contract.jobOf(['job_id', 'a', 'chunk_id', 'b'])).toEqual({ jobId: 'a@b' });
+    expect(ingestionQueue.contract.jobOf(['chunk_id', 'b'])).toBeUndefined();
   });
 
   it('is adopted by its job with its beginning, the rest stays in the stream', () => {
@@ -130,7 +131,7 @@ describe('an event', () => {
   it.each(pairs)('%s with %j drives its job', (type, data, expected) => {
     expect(shieldEventsSource.keyOf(event(type, data))).toBe('job/job-1');
     expect(shieldEventsSource.keyOf(event(type, data, ['chunk_id', 'c2']))).toBe('job/job-1@c2');
-    expect(decoded(shieldEventsSource, event(type, data))).toEqual(expected);
+    expect(decoded(shieldEventsSource, event(type, data))).toEqual({ origin: { type: 'ingestion', via: 'none', source: 'shield:events' }, ...expected });
   });
 
   it('of any other kind, or of no job, is left alone', () => {
