@@ -12,7 +12,7 @@ export type AbortCode = 'cancelled' | 'timeout' | 'worker_stopped';
 export type JobPhase =
   | { readonly kind: 'running' }
   /** Its handler was asked to end. */
-  | { readonly kind: 'aborting'; readonly error: JobError; readonly code: AbortCode; readonly since: number }
+  | { readonly kind: 'aborting'; readonly code: AbortCode; readonly since: number }
   /** Its end was told. A handler that still runs keeps its slot for a while. */
   | { readonly kind: 'over'; readonly since: number };
 
@@ -43,6 +43,7 @@ export class RunningJob implements Job<unknown> {
   hasLog = false;
   readonly #listener: JobListener;
   #controller: AbortController | undefined;
+  #aborted: JobError | undefined;
 
   constructor(listener: JobListener, entry: JobEntry, definition: AnyJobDefinition, payload: Json, startedAt: number, timeoutMs: number) {
     this.#listener = listener;
@@ -72,7 +73,7 @@ export class RunningJob implements Job<unknown> {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.phase.kind === 'aborting') this.#controller.abort(this.phase.error);
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted);
     }
     return this.#controller.signal;
   }
@@ -93,8 +94,8 @@ export class RunningJob implements Job<unknown> {
   /** Asks the handler to end. */
   abort(code: AbortCode, message: string, now: number): void {
     if (this.phase.kind !== 'running') return;
-    const error = new JobError(code, message);
-    this.phase = { kind: 'aborting', error, code, since: now };
-    this.#controller?.abort(error);
+    this.phase = { kind: 'aborting', code, since: now };
+    this.#aborted = new JobError(code, message);
+    this.#controller?.abort(this.#aborted);
   }
 }
