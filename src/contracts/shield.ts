@@ -35,6 +35,9 @@ const MESSAGE_MAX = 4_096;
 /** Of a chunk's text kept with its job, for people; the whole of it is the stream's. Characters. */
 const CONTENT_SHOWN = 1_024;
 
+/** Whoever takes a chunk in tries it again; one of which nothing is known after a day in processing has failed. */
+const TIMEOUT_MS = 86_400_000;
+
 /** How it is observed who takes and acknowledges chunks. (2) Their jobs come to be by {@link ingestionSource}. */
 export const ingestionQueue: { readonly stream: string; readonly contract: QueueContract } = {
   stream: INGESTION_STREAM,
@@ -68,7 +71,7 @@ function taskEvent(task: ShieldTask, entry: string): JobEvent {
     ...(content === '' ? {} : { content: content.slice(0, CONTENT_SHOWN) }),
     ...(content.length > CONTENT_SHOWN ? { content_length: content.length } : {}),
   };
-  const spec: JobSpec = { type: 'ingestion', via: 'none', source: INGESTION_STREAM, payload };
+  const spec: JobSpec = { type: 'ingestion', via: 'none', source: INGESTION_STREAM, timeoutMs: TIMEOUT_MS, payload };
   return { type: 'adopt', spec, entry };
 }
 
@@ -103,7 +106,7 @@ function decodeEvent(_id: string, fields: EntryFields): DecodedEntry | RejectedE
 }
 
 /** A job that is known by its events alone. */
-const ORIGIN: JobSpec = { type: 'ingestion', via: 'none', source: EVENTS_STREAM };
+const ORIGIN: JobSpec = { type: 'ingestion', via: 'none', source: EVENTS_STREAM, timeoutMs: TIMEOUT_MS };
 
 function jobEvent({ type, data }: ShieldEvent): JobEvent | undefined {
   const said = isObject(data) ? data : {};

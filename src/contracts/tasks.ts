@@ -23,8 +23,10 @@ export const OUR_SOURCE = 'castellan';
 
 const MESSAGE_FIELD: ReadonlySet<string> = new Set(['message']);
 
+/** Whoever runs a task says how it ends; one of which nothing is known after a day in processing has failed. */
+const TIMEOUT_MS = 86_400_000;
 /** What a task is that nobody submitted here. It is out there already; whoever runs it also tries it again. */
-const ORIGIN: JobSpec = { type: 'task', via: 'none', source: TASK_UPDATES, attempts: 1 };
+const ORIGIN: JobSpec = { type: 'task', via: 'none', source: TASK_UPDATES, timeoutMs: TIMEOUT_MS };
 
 export const taskUpdatesSource: ChannelSource = { channel: TASK_UPDATES, decode: decodeTaskUpdate };
 

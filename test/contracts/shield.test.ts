@@ -69,7 +69,7 @@ describe('a chunk', () => {
     expect(ingestionSource.keyOf(bytes(writeTask(TASK, 'json')))).toBe('job/job-1@chunk_0');
     expect(decoded(ingestionSource, bytes(writeTask(TASK, 'msgpack')))).toEqual({
       ...{ type: 'adopt', entry: '17-0' },
-      spec: { type: 'ingestion', via: 'none', source: 'shield:ingestion_queue', payload: TASK },
+      spec: { type: 'ingestion', via: 'none', source: 'shield:ingestion_queue', timeoutMs: 86_400_000, payload: TASK },
     });
     const long = decoded(ingestionSource, bytes(writeTask({ ...TASK, content: 'x'.repeat(5_000) }, 'json'))) as { spec: { payload: object } };
     expect(long.spec.payload).toMatchObject({ content: 'x'.repeat(1_024), content_length: 5_000 });
@@ -131,7 +131,10 @@ describe('an event', () => {
   it.each(pairs)('%s with %j drives its job', (type, data, expected) => {
     expect(shieldEventsSource.keyOf(event(type, data))).toBe('job/job-1');
     expect(shieldEventsSource.keyOf(event(type, data, ['chunk_id', 'c2']))).toBe('job/job-1@c2');
-    expect(decoded(shieldEventsSource, event(type, data))).toEqual({ origin: { type: 'ingestion', via: 'none', source: 'shield:events' }, ...expected });
+    expect(decoded(shieldEventsSource, event(type, data))).toEqual({
+      origin: { type: 'ingestion', via: 'none', source: 'shield:events', timeoutMs: 86_400_000 },
+      ...expected,
+    });
   });
 
   it('of any other kind, or of no job, is left alone', () => {

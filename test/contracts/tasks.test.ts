@@ -8,7 +8,7 @@ import type { Transition } from '../../src/protocol/record.ts';
 import type { DecodedMessage, RejectedEntry } from '../../src/protocol/source.ts';
 
 const AT = Date.parse('2026-03-04T05:06:07.008Z');
-const ORIGIN = { type: 'task', via: 'none', source: 'task_updates', attempts: 1 };
+const ORIGIN = { type: 'task', via: 'none', source: 'task_updates', timeoutMs: 86_400_000 };
 
 function decoded(message: object): DecodedMessage {
   const read = taskUpdatesSource.decode(JSON.stringify(message), 'task_updates');
