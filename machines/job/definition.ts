@@ -3,8 +3,9 @@ import type { ActorTypeDefinition } from '../../src/core/actor-type.ts';
 import type { JsonObject } from '../../src/protocol/json.ts';
 import { contextOf } from './context.ts';
 import { jobEvents } from './events.ts';
-import { createJobMachine, type JobServices } from './machine.ts';
+import { createJobMachine } from './machine.ts';
 import { DEFAULT_JOB_MACHINE, type JobMachineSettings } from './settings.ts';
+import type { JobServices } from './setup.ts';
 
 /**
  * The actor type `job`; its id is the job's id. Effects: `withdrawJob` ({@link WithdrawJob}), `pushRebalance` and `tellRebalance`

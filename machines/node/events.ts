@@ -28,7 +28,10 @@ const statusEvent = z.looseObject({
 /** The fleet's answer to a node that asked whether its silence means that it is offline. */
 const verdictEvent = z.looseObject({ type: z.literal('verdict'), verdict: z.enum(['offline', 'unknown']) });
 
-export const nodeEvents = { status: statusEvent, verdict: verdictEvent };
+/** A job doubts that its worker on this node still lives: the node answers `nodeState` to `job/<job>`, now or when it knows. */
+const doubtEvent = z.looseObject({ type: z.literal('doubt'), job: z.string().regex(/^[A-Za-z0-9._:@-]{1,128}$/) });
+
+export const nodeEvents = { status: statusEvent, verdict: verdictEvent, doubt: doubtEvent };
 
 export interface StatusEvent {
   readonly type: 'status';
@@ -43,6 +46,11 @@ export interface StatusEvent {
 export interface VerdictEvent {
   readonly type: 'verdict';
   readonly verdict: 'offline' | 'unknown';
+}
+
+export interface DoubtEvent {
+  readonly type: 'doubt';
+  readonly job: string;
 }
 
 /** What people are shown of a node's connection. */

@@ -15,23 +15,31 @@
  *    and while recovering from those; on time in `fresh`.
  * 4. A node is declared offline only by the fleet's verdict, or when no verdict came within the time for it.
  *    A node that is `unknown` asks again every interval, so it stays unknown only while the fleet's brake holds.
+ * 5. A job whose worker fell silent asks `doubt`. `online` is answered only by a status that came after the question, for the silence of
+ *    both may have one cause that is not noticed yet; offline and a node that never reported are answered at once. Who cannot be answered
+ *    yet is remembered and told when it can; beyond {@link ASKERS_MAX} they are told `unknown` and ask again by themselves.
  */
 import { assign, raise, sendTo, setup, stateIn } from 'xstate';
 import { durableActor } from '../../src/protocol/actor-reference.ts';
 import { deadlinesOf, silenceReason, type HealthThresholds, type HeartbeatSettings } from './settings.ts';
-import type { NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
+import type { DoubtEvent, NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
+
+/** A node in doubt holds so many ids of 16 to 128 characters; more jobs than that do not run on one. */
+export const ASKERS_MAX = 1_000;
 
 export type NodeContext = {
   readonly id: string;
   readonly org: string;
   readonly name: string;
   readonly tags: readonly string[];
+  /** Jobs that wait for an answer. (5) */
+  readonly askers?: readonly string[];
 };
 
 /** From `watch` to `connection`, within one step; never from outside. */
 type ShowEvent = { readonly [State in NodeState]: { readonly type: `show.${State}`; readonly reason: string } }[NodeState];
 
-type NodeEvent = StatusEvent | VerdictEvent | ShowEvent;
+type NodeEvent = StatusEvent | VerdictEvent | DoubtEvent | ShowEvent;
 
 /** The effect that every change of the shown state has. `event` is the raised one that says why. */
 function published(state: NodeState) {
@@ -45,6 +53,15 @@ function published(state: NodeState) {
   };
 }
 
+/** Whose worker on a node in that state is doubted is remembered, and told what is shown now. (5) */
+function doubted(state: NodeState) {
+  return [
+    { guard: 'remembersAsker', actions: { type: 'answer', params: state } },
+    { guard: 'mayRemember', actions: ['remember', { type: 'answer', params: state }] },
+    { actions: { type: 'answer', params: 'unknown' } },
+  ] as const;
+}
+
 /** What a person reads in the inspector: what the state means and what ends it. */
 function described(description: string) {
   return { description };
@@ -55,7 +72,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
   const { lateMs, degradedMs, offlineMs } = deadlinesOf(heartbeat);
   const silence = silenceReason(missedOffline, heartbeat);
 
-  return setup({
+  const base = setup({
     types: {
       context: {} as NodeContext,
       events: {} as NodeEvent,
@@ -75,6 +92,9 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
         event.type === 'status' && (event.name !== context.name || (event.tags !== undefined && !sameTags(event.tags, context.tags))),
       isOffline: ({ event }) => event.type === 'verdict' && event.verdict === 'offline',
       isUnknown: ({ event }) => event.type === 'verdict' && event.verdict === 'unknown',
+      isAsked: ({ context }) => context.askers !== undefined,
+      remembersAsker: ({ context, event }) => event.type === 'doubt' && context.askers?.includes(event.job) === true,
+      mayRemember: ({ context }) => (context.askers?.length ?? 0) < ASKERS_MAX,
       shownOffline: stateIn({ connection: 'offline' }),
       shownUnknown: stateIn({ connection: 'unknown' }),
       services: ({ event }, params: { readonly are: ServicesHealth }) => event.type === 'status' && event.services === params.are,
@@ -98,6 +118,12 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
         ({ context }) => durableActor('fleet', context.org),
         ({ context }) => ({ type: 'ask', nodeId: context.id }),
       ),
+      remember: assign(({ context, event }) => (event.type === 'doubt' ? { askers: [...(context.askers ?? []), event.job] } : {})),
+      answer: sendTo(
+        ({ event }) => durableActor('job', event.type === 'doubt' ? event.job : ''),
+        (_args, state: NodeState | 'unheard') => ({ type: 'nodeState', state }),
+      ),
+      forgetAskers: assign(({ context }) => (context.askers === undefined ? {} : ({ askers: undefined } as object))),
       showFirst: raise({ type: 'show.online', reason: 'first status received' }),
       showBack: raise({ type: 'show.online', reason: '2 beats in a row received' }),
       showDegraded: raise({ type: 'show.degraded', reason: silenceReason(missedDegraded, heartbeat) }),
@@ -105,7 +131,18 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
       showOfflineUnanswered: raise({ type: 'show.offline', reason: `${silence}; the fleet gave no verdict` }),
       showUnknown: raise({ type: 'show.unknown', reason: `${silence}; so many nodes of the fleet are silent that the fault may not be theirs` }),
     },
-  }).createMachine({
+  });
+  const machine = base.extend({
+    actions: {
+      tellAskersOnline: base.enqueueActions(({ context, enqueue }) => {
+        for (const job of context.askers ?? []) enqueue.sendTo(durableActor('job', job), { type: 'nodeState', state: 'online' });
+      }),
+      tellAskersOffline: base.enqueueActions(({ context, enqueue }) => {
+        for (const job of context.askers ?? []) enqueue.sendTo(durableActor('job', job), { type: 'nodeState', state: 'offline' });
+      }),
+    },
+  });
+  return machine.createMachine({
     id: 'node',
     context: ({ input }) => input,
     type: 'parallel',
@@ -117,13 +154,17 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
           new: {
             meta: described('No status was ever received. The first one brings it online.'),
             tags: ['quiet'],
-            on: { 'show.online': 'online' },
+            on: { 'show.online': 'online', doubt: { actions: { type: 'answer', params: 'unheard' } } },
           },
           online: {
             meta: described(`It reports. Shown as degraded when ${missedDegraded} beats are missed.`),
             tags: ['reachable'],
             entry: published('online'),
-            on: { 'show.degraded': 'degraded' },
+            on: {
+              'show.degraded': 'degraded',
+              status: { guard: 'isAsked', actions: ['tellAskersOnline', 'forgetAskers'] }, // (5)
+              doubt: [{ guard: 'remembersAsker' }, { guard: 'mayRemember', actions: 'remember' }, { actions: { type: 'answer', params: 'unknown' } }],
+            },
           },
           degraded: {
             meta: described(
@@ -131,19 +172,28 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             ),
             tags: ['attention'],
             entry: published('degraded'),
-            on: { 'show.online': 'online', 'show.offline': 'offline', 'show.unknown': 'unknown' },
+            on: {
+              'show.online': { target: 'online', actions: ['tellAskersOnline', 'forgetAskers'] },
+              'show.offline': { target: 'offline', actions: ['tellAskersOffline', 'forgetAskers'] },
+              'show.unknown': 'unknown',
+              doubt: doubted('degraded'),
+            },
           },
           offline: {
             meta: described('It was declared lost. 2 beats in a row bring it back.'),
             tags: ['attention', 'lost'],
             entry: published('offline'),
-            on: { 'show.online': 'online' },
+            on: { 'show.online': 'online', doubt: { actions: { type: 'answer', params: 'offline' } } },
           },
           unknown: {
             meta: described('It is silent, and so is most of its fleet: nothing is concluded. 2 beats bring it back; it asks the fleet again every interval.'),
             tags: ['attention'],
             entry: published('unknown'),
-            on: { 'show.online': 'online', 'show.offline': 'offline' },
+            on: {
+              'show.online': { target: 'online', actions: ['tellAskersOnline', 'forgetAskers'] },
+              'show.offline': { target: 'offline', actions: ['tellAskersOffline', 'forgetAskers'] },
+              doubt: doubted('unknown'),
+            },
           },
         },
       },

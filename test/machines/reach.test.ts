@@ -74,6 +74,7 @@ describe('the node', () => {
     { ...status, orgId: 'b', name: 'm' },
     { type: 'verdict', verdict: 'offline' },
     { type: 'verdict', verdict: 'unknown' },
+    { type: 'doubt', job: 'j' },
   ];
   const explored = explore(machine, { id: 'n', org: 'a', name: 'n', tags: [] }, events, () => true);
 
