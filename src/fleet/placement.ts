@@ -8,6 +8,7 @@
  *    for any; then by chance of the job's id. The same look gives the same node.
  * 4. The reason names the first thing that is missing, how near the fleet came, and nothing of another organisation.
  */
+import { shareOf } from '../../machines/job/delays.ts';
 import type { JobRequirements } from '../protocol/job.ts';
 import { freeAfterPromises, type NodeFacts, type RecentPlacements } from './node-facts.ts';
 import { memoryReason, nobodyOnline, serviceReason, tagReason, type Wanted } from './placement-reason.ts';
@@ -79,15 +80,8 @@ function first(candidates: readonly Candidate[], jobId: string): Candidate | und
 function precedes(left: Candidate, right: Candidate, jobId: string): boolean {
   if (left.recent.count !== right.recent.count) return left.recent.count < right.recent.count;
   if (left.freeMb !== right.freeMb) return (left.freeMb ?? 0) > (right.freeMb ?? 0);
-  const [one, other] = [hash(`${left.node.nodeId} ${jobId}`), hash(`${right.node.nodeId} ${jobId}`)];
+  const [one, other] = [shareOf(`${jobId} ${left.node.nodeId}`), shareOf(`${jobId} ${right.node.nodeId}`)];
   return one === other ? left.node.nodeId < right.node.nodeId : one < other;
-}
-
-/** FNV-1a, 32 bit. */
-function hash(text: string): number {
-  let mixed = 0x811c9dc5;
-  for (let index = 0; index < text.length; index++) mixed = Math.imul(mixed ^ text.charCodeAt(index), 0x01000193);
-  return mixed >>> 0;
 }
 
 function refused(code: UnplacedCode, reason: string): PlacementDecision {

@@ -63,6 +63,16 @@ describe('a job is given to a node that has what it asks for', () => {
     expect(place({ gpuMemoryMb: 1_000 }, fleet)).toEqual({ nodeId: 'a' });
   });
 
+  it('by chance of its id when all are alike, so that several engines do not all choose the same', () => {
+    const fleet = ['a', 'b', 'c', 'd'].map((nodeId) => node({ nodeId }));
+    const counts = new Map<string, number>();
+    for (let job = 0; job < 400; job++) {
+      const decision = placeJob({ jobId: `job-${job}`, requires: {} }, fleet, new Map());
+      if ('nodeId' in decision) counts.set(decision.nodeId, (counts.get(decision.nodeId) ?? 0) + 1);
+    }
+    for (const { nodeId } of fleet) expect(counts.get(nodeId)).toBeGreaterThan(60);
+  });
+
   it('of its own organisation only; one of no organisation goes anywhere', () => {
     const fleet = [node({ nodeId: 'theirs', orgId: 'other' })];
     expect(place({ tags: [] }, fleet)).toMatchObject({ code: 'no_nodes' });
