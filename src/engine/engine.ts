@@ -5,10 +5,13 @@
  * What a kill leaves undone the next owner finds in the store.
  */
 import { restore } from '../core/kernel.ts';
+import { InvalidSettingError } from '../protocol/errors.ts';
 import { millisecondsOf, partitionOf, typeOf, PARTITION_COUNT, type ActorKey } from '../protocol/ids.ts';
 import type { Outlet } from '../protocol/outlet.ts';
-import type { StreamSource } from '../protocol/source.ts';
+import type { ChannelSource, ListSource, StreamSource } from '../protocol/source.ts';
 import { ActorCache } from './actor-cache.ts';
+import { ChannelReader } from './channel-reader.ts';
+import { readList } from './list-reader.ts';
 import { publishAnnounced } from './announcements.ts';
 import { HostedTypes, type HostedType } from './actor-types.ts';
 import type { Batch } from './batch-writes.ts';
@@ -18,7 +21,7 @@ import { Meter } from './meter.ts';
 import type { ObservedTime } from './observed-time.ts';
 import { Outbox } from './outbox.ts';
 import { Partition } from './partition.ts';
-import type { Clock, Doorbell, EngineStore, PartitionState } from './ports.ts';
+import type { Clock, Doorbell, EngineStore, Intake, PartitionState } from './ports.ts';
 import { Notices } from './notices.ts';
 import { Rounds, type Loss } from './rounds.ts';
 import { Sequencer } from './sequencer.ts';
@@ -34,6 +37,10 @@ export interface EngineOptions {
   readonly sources?: readonly StreamSource[];
   /** Types that live outside: messages to them become entries of other systems' streams. */
   readonly outlets?: readonly Outlet[];
+  /** Lists and channels of other systems, read through `intake`. */
+  readonly lists?: readonly ListSource[];
+  readonly channels?: readonly ChannelSource[];
+  readonly intake?: Intake;
   /** Unique to this process: `<host>-<pid>-<random>`. */
   readonly owner: string;
   readonly settings?: Partial<EngineSettings>;
@@ -96,7 +103,8 @@ export class Engine {
   #lifecycle: Lifecycle = { state: 'created' };
 
   constructor(options: EngineOptions) {
-    const { store, clock, owner } = options;
+    const { store, clock, owner, lists = [], channels = [] } = options;
+    if (lists.length + channels.length > 0 && options.intake === undefined) throw new InvalidSettingError('intake', 'is needed to read lists and channels.');
     const settings = { ...DEFAULT_SETTINGS, ...options.settings };
     const { meter } = this;
     const notices = new Notices(clock, options.warn ?? ((): void => {}));
@@ -170,9 +178,21 @@ export class Engine {
         ),
       (signal) => this.#membership.run(signal),
       (signal) => this.#rounds.run(signal),
+      ...this.#intakeLoops(),
     );
     this.#lifecycle = { state: 'running', work, owed };
     await Promise.race([this.#membership.complete(), work.ended, owed.ended]);
+  }
+
+  #intakeLoops(): readonly ((signal: AbortSignal) => Promise<void>)[] {
+    const { lists = [], channels = [], intake, store, clock, owner } = this.#options;
+    if (intake === undefined) return [];
+    const { leaseMs, pollMs } = this.#settings;
+    const ports = { intake, store, clock, owner, leaseMs, pollMs, meter: this.meter, notices: this.#notices };
+    return [
+      ...lists.map((source) => (signal: AbortSignal) => readList(source, ports, signal)),
+      ...channels.map((source) => (signal: AbortSignal) => new ChannelReader(source, ports).run(signal)),
+    ];
   }
 
   /** Ends the current round, pays what is owed, gives the leases back. Safe to call twice. */

@@ -269,6 +269,39 @@ export interface Doorbell {
   close(): Promise<void>;
 }
 
+export interface TakeRequest {
+  readonly list: string;
+  /** Where it is popped. */
+  readonly side: 'left' | 'right';
+  readonly owner: string;
+  readonly leaseMs: number;
+  readonly max: number;
+}
+
+export type TakeResult =
+  /** What is in the processing list now, in the order in which it came there. The first item has the number `first`, the next the one after it: an item keeps its number until it is settled. */
+  | { readonly kind: 'taken'; readonly first: number; readonly items: readonly string[] }
+  | { readonly kind: 'held'; readonly owner: string; readonly remainingMs: number };
+
+export interface ListIntake {
+  /** One atomic call: takes or lengthens the list's lease, and moves items to the processing list until it holds `max`. */
+  take(request: TakeRequest): Promise<TakeResult>;
+  /** Drops the first items of the processing list. Changes nothing when the lease is not ours or `first` is not the first one's number. */
+  settle(request: { readonly list: string; readonly owner: string; readonly first: number; readonly count: number }): Promise<void>;
+  releaseList(list: string, owner: string): Promise<void>;
+}
+
+export interface ChannelIntake {
+  /** Takes or lengthens the channel's lease; false when another reader has it. */
+  hold(channel: string, owner: string, leaseMs: number): Promise<boolean>;
+  releaseChannel(channel: string, owner: string): Promise<void>;
+  /** Hears a channel, or a pattern when it holds `*`, also after the link was lost, until the function that it resolves with is called. */
+  subscribe(channel: string, heard: (message: string, channel: string) => void): Promise<() => Promise<void>>;
+}
+
+/** Lists and channels of other systems. Each has one reader in all processes: whoever holds its lease. */
+export interface Intake extends ListIntake, ChannelIntake {}
+
 /** Injected, so that the simulator can own time and chance. */
 export interface Clock {
   /** Monotonic, ms. For measuring and waiting only: never the time of a step. */

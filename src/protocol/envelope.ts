@@ -10,8 +10,9 @@ export interface MachineEvent {
   readonly [field: string]: Json | undefined;
 }
 
-/** Where an event came from. The part after the colon is an actor's address or a stream's key. */
-export type EventSource = 'http' | 'library' | 'cli' | 'replay' | 'timer' | 'invocation' | `actor:${string}` | `stream:${string}`;
+/** Where an event came from. The part after the colon is an actor's address, a stream's or a list's key, or a channel. */
+export type EventSource =
+  'http' | 'library' | 'cli' | 'replay' | 'timer' | 'invocation' | `actor:${string}` | `stream:${string}` | `list:${string}` | `channel:${string}`;
 
 /** What a sender appends to a partition's inbox. */
 export interface Envelope {

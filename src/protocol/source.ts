@@ -52,7 +52,7 @@ export interface DecodedMessage {
   readonly ok: true;
   readonly actor: ActorKey;
   readonly event: MachineEvent;
-  /** The same id within the dedupe window is the same event. Lists make one of the item itself when it is absent. */
+  /** The same id within the dedupe window is the same event. When it is absent each item of a list has an id of its own, and a channel's message has none. */
   readonly dedupeId?: string;
 }
 
@@ -60,7 +60,7 @@ export interface DecodedMessage {
 export type ReadMessage = DecodedMessage | RejectedEntry | { readonly ok: 'ignored' };
 
 /**
- * A list of another system: each item is moved to a processing list (LMOVE), appended to the actor's inbox, and removed (LREM).
+ * A list of another system: each item is moved to a processing list (`{<list>}:processing`), appended to the actor's inbox, and removed.
  * One leased reader in all; after a crash the processing list is read first. An item is taken in the order in which it would be popped.
  */
 export interface ListSource {

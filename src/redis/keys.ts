@@ -63,6 +63,8 @@ export interface Keys {
   readonly sourcesBell: string;
   /** Pub/sub channel that rings when another worker came upon an entry for this node. */
   nodeBell(nodeId: string): string;
+  /** The lease of whoever reads a channel of another system. */
+  reader(channel: string): string;
   /** Pub/sub channel of one waiting sender. */
   reply(id: string): string;
   user(userId: string): UserKeys;
@@ -90,6 +92,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     cursorPositions: `${prefix}:{cursor}:positions`,
     sourcesBell: `${prefix}:bell:sources`,
     nodeBell: (nodeId) => `${prefix}:bell:node:${nodeId}`,
+    reader: (channel) => `${prefix}:reader:${channel}`,
     reply: (id) => `${prefix}:reply:${id}`,
     user: (userId) => userKeys(prefix, userId),
     usersBell: `${prefix}:bell:users`,
