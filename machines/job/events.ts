@@ -71,7 +71,7 @@ export type ChildSpec = JobSpec & { readonly jobId: string };
 const childSpec: z.ZodType<ChildSpec> = z.lazy(() =>
   z.strictObject({ ...specFields, children: z.array(childSpec).max(CHILDREN_MAX).optional(), jobId }),
 ) as never;
-const jobSpec: z.ZodType<JobSpec> = z.strictObject({ ...specFields, children: z.array(childSpec).max(CHILDREN_MAX).optional() }) as never;
+export const jobSpec: z.ZodType<JobSpec> = z.strictObject({ ...specFields, children: z.array(childSpec).max(CHILDREN_MAX).optional() }) as never;
 
 export interface JobSpec {
   readonly type: string;
