@@ -59,6 +59,8 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
     { guard: 'needsNode', target: 'placing', actions: ['withdraw', 'renew'] },
     { target: 'queued', actions: ['withdraw', 'renew', ...handOut] },
   ] as const;
+  /** Whoever enqueued a job that is only followed did so again: that is its next attempt. */
+  const putBack = { guard: 'isPutBack', target: 'queued', reenter: true, actions: ['stopTimers', 'putBack'] } as const;
   const late = [{ guard: 'isStranger', actions: 'refuse' }, { actions: 'countLate' }] as const;
   const again = { target: 'queued', actions: 'repeat' } as const;
 
@@ -134,6 +136,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
             { guard: 'counts', target: 'queued', reenter: true, actions: ['giveBack', ...handOut] },
           ],
           untaken: { target: 'placing', actions: ['withdraw', 'giveBack', 'countLook'] },
+          adopt: putBack,
         },
       },
       processing: {
@@ -169,6 +172,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
             { guard: 'nodeIsGone', ...loss },
             { guard: 'nodeIsInDoubt', actions: 'noteNode' },
           ],
+          adopt: putBack,
         },
         after: {
           lease: [
@@ -188,6 +192,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
       done: {
         meta: described('It was done; its result is kept until retention removes it.'),
         tags: ['ended'],
+        on: { adopt: putBack },
       },
       dropped: {
         meta: described('It was done and asked not to be kept: the next sweep removes it.'),
@@ -198,9 +203,10 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
         tags: ['ended', 'attention'],
         on: {
           // (6)
-          end: { guard: 'isTold', target: 'done', actions: ['finish', 'tellDone'] },
+          end: [{ guard: 'isToldOutright', target: 'done', actions: ['finish', 'tellDone'] }, { guard: 'isFollowed' }],
           claimed: { guard: 'isTold', target: 'processing', actions: ['claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
           alive: { guard: 'isTold', target: 'processing', actions: ['claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
+          adopt: putBack,
           retry: retried,
           childEnded: { guard: 'isOpenChild', actions: 'noteChild' },
         },

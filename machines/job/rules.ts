@@ -3,7 +3,7 @@
  *
  * 1. The fence: a report of any but the present attempt is late, whatever it says. Who tells no attempt (a worker that knows only the
  *    contract, or one of ours with an entry that we did not make) is known by the entry, and where that is not known, believed.
- * 2. A job that is only followed has no attempts: whatever is told of it counts.
+ * 2. A job that is only followed has no attempts: whatever is told of it counts, but for what names an entry that another has followed.
  * 3. A failure spends a try. A loss does not, but a job that loses its worker too often ends: it may be what kills them.
  */
 import { compareEntryIds } from '../../src/protocol/ids.ts';
@@ -15,7 +15,7 @@ import { JOB_DEFAULTS, LOSSES_MAX, type WorkerReport } from './events.ts';
 export function counts(context: JobContext, report: WorkerReport): boolean {
   if (report.userId !== undefined && isStranger(context, report)) return false;
   const { attempt = 0, via, entry, former } = context;
-  if (via !== undefined) return true; // (2)
+  if (via !== undefined) return report.entry === undefined || entry === undefined || report.entry === entry || isNewer(report.entry, entry); // (2)
   if (report.attempt !== undefined) return report.attempt === attempt; // (1)
   if (attempt > 0 && isOurs(report.worker)) return false;
   if (report.entry === undefined) return true;
@@ -33,6 +33,11 @@ export function isOurs(worker: string | undefined): boolean {
 
 function isNewer(entry: string, former: string | undefined): boolean {
   return former === undefined || compareEntryIds(entry, former) > 0;
+}
+
+/** Whoever brought a job that is only followed enqueued it once more. */
+export function isPutBack({ via, entry, former }: JobContext, enqueued: string): boolean {
+  return via === 'none' && isNewer(enqueued, entry ?? former);
 }
 
 /** Whether the entry is, or may be, that of the present attempt. */

@@ -6,11 +6,11 @@ import { assign, cancel, enqueueActions, fromPromise, raise, sendTo, setup, type
 import { durableActor } from '../../src/protocol/actor-reference.ts';
 import { EventRejectedError } from '../../src/protocol/errors.ts';
 import type { Json } from '../../src/protocol/json.ts';
-import { changed, childEnded, claimed, finished, givenBack, renewed, type JobContext, type JobFault } from './context.ts';
+import { changed, childEnded, claimed, finished, givenBack, renewed, type ContextChange, type JobContext, type JobFault } from './context.ts';
 import { backoffMs, leaseMs, lookMs, paceMs, placedMs, timeoutMs } from './delays.ts';
 import type { JobEvent, PlaceInput, Placement, RebalanceChange, WithdrawJob, WorkerReport } from './events.ts';
 import { buryOf, changeOf, deadLettersOf, postOf, queueOf, withdrawOf } from './messages.ts';
-import { counts, isForsaken, isItsEntry, isLastLoss, isLastTry, isServed, isStranger } from './rules.ts';
+import { counts, isForsaken, isItsEntry, isLastLoss, isLastTry, isPutBack, isServed, isStranger } from './rules.ts';
 import type { JobMachineSettings } from './settings.ts';
 
 export interface JobServices {
@@ -44,6 +44,7 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
       isPushed: ({ context }) => context.via === 'rebalance',
       isFollowed: ({ context }) => context.via !== undefined,
       isOnlyFollowed: ({ context }) => context.via === 'none',
+      isPutBack: ({ context, event }) => event.type === 'adopt' && isPutBack(context, event.entry),
       hasChildren: ({ context: { unborn, open } }) => unborn !== undefined || (open !== undefined && open.length > 0),
       needsNode: ({ context }) => context.requires !== undefined,
       isForsaken: ({ context }) => isForsaken(context),
@@ -71,6 +72,9 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
         const same = (worker === undefined || worker === context.worker) && (entry === undefined || entry === context.entry);
         return same && context.via === undefined && context.doubt === undefined && counts(context, event as WorkerReport);
       },
+      /** As well, and it is more than the acknowledgement of an entry. */
+      isToldOutright: ({ context, event }) =>
+        context.via !== undefined && (event as WorkerReport).entry === undefined && counts(context, event as WorkerReport),
       countsAndNeedsNode: ({ context, event }) => context.requires !== undefined && counts(context, event as WorkerReport),
       isRemoved: ({ context, event }) => context.removeOnDone === true && counts(context, event as WorkerReport),
       isLastFailure: ({ context, event }) => event.type === 'error' && counts(context, event) && (event.retryable === false || isLastTry(context)),
@@ -144,6 +148,7 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
       }),
       giveBack: assign(({ context, event }) => givenBack(context, event as WorkerReport)),
       renew: assign(({ context }) => renewed(context)),
+      putBack: assign(({ context, event }) => (event.type === 'adopt' ? { ...renewed(context), entry: event.entry, ...payloadOf(event) } : {})),
       failByChild: assign(({ context }) => ({ error: { code: 'child_failed', message: context.childFailed ?? '' } })),
       noteChild: assign(({ context, event }) => (event.type === 'childEnded' ? childEnded(context, event) : {})),
       noteCancel: assign(({ event }) => changed({ reason: event.type === 'cancel' ? event.reason : undefined })),
@@ -230,6 +235,10 @@ function isDoubted({ doubt }: JobContext): boolean {
 /** Something of it may lie in a queue. */
 function wasHandedOut({ via, attempt, entry }: JobContext): boolean {
   return via === undefined && (attempt !== undefined || entry !== undefined);
+}
+
+function payloadOf({ spec: { payload } }: Extract<JobEvent, { type: 'adopt' }>): ContextChange {
+  return payload === undefined ? {} : { payload };
 }
 
 function faultOf({ context, event }: Args): JobFault {
