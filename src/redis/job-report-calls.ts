@@ -5,8 +5,8 @@ import type { JobReport } from '../protocol/worker.ts';
 import type { FunctionCall } from './function-library.ts';
 
 /** A job's log: its newest lines, for a day after the last one. */
-export const LOG_LENGTH = 1_000;
-export const LOG_SECONDS = 86_400;
+const LOG_LENGTH = 1_000;
+const LOG_SECONDS = 86_400;
 
 export type WorkerFunction = 'report' | 'claim';
 export type Acknowledged = Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>;

@@ -67,6 +67,31 @@ test.for(['SIGTERM', 'SIGINT'] as const)('reports and answers until %s, then end
   expect(agent.output()).not.toContain('abc123');
 });
 
+test('takes jobs from its queues and the queues of its tags, reports the tags, and drains', async () => {
+  const flags = ['--queue=jobs:v1:x,jobs:v1:y', '--queue=jobs:v1:z', '--tag=gpu', '--tag=a100', '--concurrency=3', '--node-id=worker-1', '--status-port=0'];
+  const agent = work([`--redis-url=${withPassword()}`, ...flags]);
+  const queues = ['jobs:v1:x', 'jobs:v1:y', 'jobs:v1:z', 'jobs:v1:tag:gpu', 'jobs:v1:tag:a100'];
+  for (const [index, queue] of queues.entries()) {
+    await reader.xadd(queue, '*', 'jobId', `job-${index}`, 'type', 'ECHO', 'payload', `{"n":${index}}`, 'attempt', '1');
+  }
+  const reports = await until('all are done', async () => {
+    const entries = await reader.xrange('job:reports', '-', '+');
+    return entries.length === queues.length && entries.map(([, fields]) => JSON.parse(fields[3] as string));
+  });
+  expect(reports.map(({ type, data }) => [type, data.nodeId, data.result.n]).toSorted((left, right) => left[2] - right[2])).toEqual(
+    queues.map((_, index) => ['end', 'worker-1', index]),
+  );
+  const status = await until('its status is stored', async () => {
+    const entries = await reader.xrange('node:status:stream', '-', '+');
+    return entries.find(([, fields]) => fields[1] === 'worker-1')?.[1][5];
+  });
+  expect(JSON.parse(status).status.node.tags).toEqual(['gpu', 'a100']);
+  agent.child.kill('SIGTERM');
+  expect(await agent.exited).toBe(0);
+  expect((await reader.xinfo('GROUPS', 'jobs:v1:x')) as unknown[]).toMatchObject([expect.arrayContaining(['citadel-workers'])]);
+  expect(await reader.xinfo('CONSUMERS', 'jobs:v1:x', 'citadel-workers')).toEqual([]);
+});
+
 test('starts while Redis is away, says so without the password, and still ends with 0', async () => {
   const agent = work([`--redis-url=redis://:s3cret-word@127.0.0.1:${await freePort()}`, '--status-port=0']);
   await until('it says that Redis is away', () => agent.output().includes('ECONNREFUSED'));
@@ -90,6 +115,9 @@ test.for([
   ['--node-id=a b', 'nodeId'],
   ['--status-port=70000', '--status-port'],
   ['--redis-status=perhaps', '--redis-status'],
+  ['--queue=images', '--queue'],
+  ['--tag=a b', '--tag'],
+  ['--concurrency=many', '--concurrency'],
 ] as const)('%s is refused with a message that says %s', async ([flag, says]) => {
   const agent = work([flag], { REDIS_URL: withPassword() });
   expect(await agent.exited).toBe(1);
