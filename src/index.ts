@@ -7,6 +7,7 @@
  * ```
  */
 import type { ActorType } from './library/actor-type.ts';
+import { JobClient, type JobClientOptions } from './library/jobs.ts';
 import { Castellan, CastellanClient, type CastellanOptions, type ClientOptions } from './library/castellan.ts';
 import { JobWorker, type CreateWorkerOptions } from './library/worker.ts';
 
@@ -40,6 +41,11 @@ export type { CreateWorkerOptions, JobWorker } from './library/worker.ts';
 export type { AnyJobDefinition, Job, JobDefaults, JobDefinition, JobHandler, JobKind } from './protocol/job-handler.ts';
 export type { WorkerCounts } from './worker/worker.ts';
 
+/** A client that submits jobs, waits for them and manages queues and schedules, while engine and workers run anywhere. Connects nothing before `start()`. */
+export function createJobClient(options: JobClientOptions): JobClient {
+  return new JobClient(options);
+}
+
 export { actorType, type ActorOf, type ActorType, type ActorTypeOptions, type Effect, type EffectExecutor, type EventOf } from './library/actor-type.ts';
 export { type EventSchemas, type ExecutorsOf } from './library/actor-type.ts';
 export type { Castellan, CastellanClient, CastellanOptions, ClientOptions, Condition, EmittedEvents, FollowOptions, Log } from './library/castellan.ts';
@@ -60,6 +66,24 @@ export type { ShieldCodec } from './contracts/shield-codec.ts';
 export type { ShieldEvent, ShieldTask } from './contracts/shield-entry.ts';
 export type { RedisOption } from './library/redis-option.ts';
 export type { GroupInfo, StreamInfo } from './redis/group-streams.ts';
+
+export { jobRequest, type AddedJob, type AddOptions, type AnyJobKind, type JobClient, type JobClientOptions } from './library/jobs.ts';
+export type {
+  Backoff,
+  JobCommandResult,
+  JobLogLine,
+  JobQuery,
+  JobRequest,
+  JobRequirements,
+  JobState,
+  JobView,
+  QueueLimits,
+  QueueView,
+  RequeuePolicy,
+  ScheduleRequest,
+  ScheduleView,
+  SubmittedJob,
+} from './protocol/job.ts';
 
 export { durableActor } from './protocol/actor-reference.ts';
 export * from './protocol/errors.ts';

@@ -63,9 +63,9 @@ function timesFrom({ cron, timeZone, every }: ScheduleFlags): Pick<ScheduleReque
   };
 }
 
-function row({ name, cron, timeZone, everyMs, job, nextAt, runs, lastJobId }: ScheduleView): readonly string[] {
+function row({ name, cron, timeZone, everyMs, job, nextAt, runs, lastJobId, reason }: ScheduleView): readonly string[] {
   const when = cron === undefined ? `every ${(everyMs ?? 0) / 1_000} s` : `${cron} ${timeZone ?? 'UTC'}`;
-  return [name, when, job.type, nextAt ?? 'never', String(runs), lastJobId ?? '-'];
+  return [name, when, job.type, nextAt ?? reason ?? 'not planned', String(runs), lastJobId ?? '-'];
 }
 
 function pathOf(name: string): string {

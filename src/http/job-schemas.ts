@@ -138,4 +138,5 @@ export const scheduleView = z.object({
   nextAt: time.nullable(),
   lastJobId: z.string().nullable(),
   runs: z.int(),
+  reason: z.string().nullable(),
 }) as unknown as z.ZodType<ScheduleView>;

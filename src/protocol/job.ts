@@ -160,6 +160,8 @@ export interface ScheduleView extends ScheduleRequest {
   readonly nextAt: Timestamp | null;
   readonly lastJobId: string | null;
   readonly runs: number;
+  /** Why there is no next time. */
+  readonly reason: string | null;
 }
 
 /** One line that a job's worker wrote, or one of its progress messages. */

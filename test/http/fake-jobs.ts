@@ -87,7 +87,7 @@ export function createFakeJobs(): FakeJobs {
     resume: async (queue) => (fake.queue = { ...fake.queue, queue, paused: false }),
     setLimits: async (queue: string, limits: QueueLimits) => (fake.queue = { ...fake.queue, queue, limits }),
     async putSchedule(request) {
-      const schedule = { ...request, nextAt: AT, lastJobId: null, runs: 0 };
+      const schedule = { ...request, nextAt: AT, lastJobId: null, runs: 0, reason: null };
       schedules.set(request.name, schedule);
       return schedule;
     },
