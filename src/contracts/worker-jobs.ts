@@ -11,13 +11,14 @@
 import type { BuryJob, PostJob } from '../../machines/job/events.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { millisecondsOf } from '../protocol/ids.ts';
-import { encodeJobEntry, JOB_REPORTS, QUEUE_NAME } from '../protocol/job-progress.ts';
+import { decodeJobEntry, encodeJobEntry, JOB_REPORTS, QUEUE_NAME, WORKER_GROUP } from '../protocol/job-progress.ts';
 import type { Json } from '../protocol/json.ts';
 import type { Outlet } from '../protocol/outlet.ts';
+import type { QueueContract } from '../protocol/queues.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
 import { excerptOf } from './citadel-excerpt.ts';
-import { isJobId, JOB_ENTRY_FIELDS, JOB_ID } from './worker-entry.ts';
-import { isObject, readProgress } from './worker-progress.ts';
+import { isJobId, JOB_ENTRY_FIELDS, JOB_ID, readJobEntry } from './worker-entry.ts';
+import { foreignOutcome, foreignProgress, isObject, readProgress } from './worker-progress.ts';
 
 /** As contracts 1 bounds its stream: what nobody looked at for so many failures is not looked at any more. */
 const DEAD_LETTERS_LENGTH = 10_000;
@@ -101,6 +102,21 @@ export const dlqOutlet: Outlet = {
     ];
     return { stream: `dlq:v1:${id}`, fields, maxLength: DEAD_LETTERS_LENGTH };
   },
+};
+
+/** How workers and producers that know only the keys are observed. */
+export const workerQueueContract: QueueContract = {
+  group: WORKER_GROUP,
+  fields: ['jobId', 'job_id', 'attempt', 'target_node', 'targetNode'],
+  ownField: 'attempt',
+  adopt: readJobEntry,
+  jobOf(fields) {
+    const { jobId, attempt, targetNode } = decodeJobEntry('', '', fields);
+    if (!isJobId(jobId)) return undefined;
+    return { jobId, ...(attempt === undefined ? {} : { attempt }), ...(targetNode === undefined ? {} : { targetNode }) };
+  },
+  outcome: (jobId, left, report) => foreignOutcome(jobId, left, report) as unknown as MachineEvent,
+  heard: (jobId, message) => foreignProgress(jobId, message) as unknown as MachineEvent | undefined,
 };
 
 /** An entry's id tells when it was appended. */

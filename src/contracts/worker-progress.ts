@@ -8,6 +8,7 @@
 import { jobEvents, type JobEvent, type WorkerReport } from '../../machines/job/events.ts';
 import { PROGRESS_BYTES_MAX } from '../protocol/job-progress.ts';
 import type { Json, JsonObject } from '../protocol/json.ts';
+import type { LeftBehind } from '../protocol/queues.ts';
 
 /** As the job's events bound them (machines/job/events.ts). Characters. */
 const MESSAGE_MAX = 4_096;
@@ -84,14 +85,6 @@ function reportOf(type: ReportType, data: JsonObject, path: string): ReadProgres
   if (message !== undefined && message !== null && type !== 'claimed' && type !== 'released' && type !== 'aborted')
     event['message'] = shown(message).slice(0, MESSAGE_MAX);
   return { ok: true, event: event as unknown as JobEvent };
-}
-
-/** What is left in Redis of a job that a foreign worker has acknowledged. */
-export interface LeftBehind {
-  /** The newest progress messages of the stream `stream:v1:{jobId}`, oldest first. */
-  readonly progress: readonly string[];
-  /** `job:{jobId}:status`: a hash as its pairs, a JSON text, or null when there is none. */
-  readonly status: readonly string[] | string | null;
 }
 
 export type Outcome = Extract<JobEvent, { type: 'end' | 'error' | 'aborted' }>;

@@ -5,8 +5,9 @@
  * 1. Every method may be called by any number of processes at the same time, and repeated.
  * 2. Nothing here decides about a job: what is seen becomes an event of the job's actor.
  */
+import type { MachineEvent } from './envelope.ts';
 import type { QueueLimits, QueueView } from './job.ts';
-import type { EntryFields } from './source.ts';
+import type { EntryFields, ReadMessage } from './source.ts';
 
 /** Why held entries wait. `window`: enough lie in the stream unread; `order`: as well, and few on purpose, so that an urgent one overtakes. */
 export type HeldBecause = 'nothing' | 'paused' | 'concurrency' | 'rate' | 'order' | 'window';
@@ -61,6 +62,38 @@ export interface ObservedStream {
   readonly fields: readonly string[];
   /** An entry with this field was put there by Castellan. Absent: none is. */
   readonly ownField?: string;
+}
+
+/** What an entry says of its job. */
+export interface JobOfEntry {
+  readonly jobId: string;
+  /** Of an entry that Castellan put there: a report then names it, and the fence holds. */
+  readonly attempt?: number;
+  /** The node that it is meant for: any other consumer that reads it only leaves it pending. */
+  readonly targetNode?: string;
+}
+
+/** What a foreign worker left in Redis of a job. */
+export interface LeftBehind {
+  /** The newest progress messages of the stream `stream:v1:{jobId}`, oldest first. */
+  readonly progress: readonly string[];
+  /** `job:{jobId}:status`: a hash as its pairs, a JSON text, or null when there is none. */
+  readonly status: readonly string[] | string | null;
+}
+
+/** Whose report an event is. */
+export type ForeignReport = { readonly worker?: string; readonly entry: string; readonly attempt?: number };
+
+/** How the entries of a kind of queue are read. All functions are pure and never throw. */
+export interface QueueContract extends Omit<ObservedStream, 'stream'> {
+  /** An entry that somebody else enqueued. Absent: the entries come to their jobs in another way. */
+  adopt?(stream: string, entryId: string, fields: EntryFields): ReadMessage;
+  /** By the fields asked for; undefined: no job's. */
+  jobOf(fields: EntryFields): JobOfEntry | undefined;
+  /** How the job ended whose entry a foreign worker acknowledged. Absent: well, and nothing is known of it. */
+  outcome?(jobId: string, left: LeftBehind, report: ForeignReport): MachineEvent;
+  /** What a message on the channel of a job says while a foreign worker has it; undefined: nothing. */
+  heard?(jobId: string, message: string): MachineEvent | undefined;
 }
 
 export interface SeenConsumer {
@@ -132,16 +165,20 @@ export interface QueueObserver {
   /** One page of what others enqueued after an id and up to another. `unfinished`: only what nobody has acknowledged. */
   scanForeign(stream: ObservedStream, after: string, upTo: string, unfinished: boolean): Promise<QueueScan>;
   note(notes: readonly QueueNote[]): Promise<void>;
-  /** Creates the group at the stream's beginning where the stream exists and the group does not. */
-  ensureGroup(stream: ObservedStream): Promise<void>;
+  /** Creates the group at the stream's beginning where the stream exists and the group does not. True when it was made by this call. */
+  ensureGroup(stream: ObservedStream): Promise<boolean>;
   /** What foreign workers left of their jobs, in the order asked. */
-  leftBehind(jobIds: readonly string[]): Promise<readonly { readonly progress: readonly string[]; readonly status: readonly string[] | string | null }[]>;
+  leftBehind(jobIds: readonly string[]): Promise<readonly LeftBehind[]>;
+  /** What foreign consumers are known to hold; of much, some. */
+  tracked(streams: readonly ObservedStream[]): Promise<readonly (readonly HeldEntry[])[]>;
   /** Drops consumers that were not seen for a day and hold nothing, and entries that all groups are done with beyond the length kept. */
   tidy(streams: readonly ObservedStream[]): Promise<void>;
 }
 
 /** Hears what workers tell on the channels of single jobs. Best effort: the look is what counts. */
 export interface ProgressListener {
+  /** Who is told of a message; must not throw. */
+  listen(told: (jobId: string, message: string) => void): void;
   /** Listens for exactly these jobs from now on. */
   follow(jobIds: readonly string[]): Promise<void>;
   close(): Promise<void>;

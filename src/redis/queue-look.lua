@@ -2,7 +2,8 @@
 --
 -- The hash {stream}:posts holds, beside what `post` keeps there: passed (up to which delivered entries have been looked at), scanned (up to
 -- which entries of other producers have been looked for) and seen (how many these had added then).
--- The hash {stream}:taken holds the entries in the hands of foreign consumers: id → '<deliveries> <consumer>\n<fields as JSON>'.
+-- The hash {stream}:taken holds the entries in the hands of foreign consumers: id → '<deliveries> <consumer>\n<fields as JSON>',
+-- and those of other producers that a worker of ours has told of and acknowledged: id → ''.
 
 -- At most so many tracked entries are looked at in one call; of more, that many at random.
 local TAKEN_LOOKS = 1000
@@ -75,7 +76,9 @@ local function look_at_taken(stream, taken, group, prefix)
   local pairs_found = redis.call('HRANDFIELD', taken, TAKEN_LOOKS, 'WITHVALUES')
   for at = 1, #pairs_found, 2 do
     local consumer = holder_of(stream, group, pairs_found[at])
-    if not consumer then
+    if pairs_found[at + 1] == '' then
+      gone[#gone + 1] = { pairs_found[at], '', 0 }
+    elseif not consumer then
       gone[#gone + 1] = { pairs_found[at], pairs_found[at + 1], 1 }
     elseif begins_with(consumer, prefix) then
       gone[#gone + 1] = { pairs_found[at], pairs_found[at + 1], 0 }
@@ -210,7 +213,7 @@ local function tidy_queue(keys, args)
     if group.pending > 0 then done = redis.call('XPENDING', stream, group.name)[2] end
     if not safe or is_after(safe, done) then safe = done end
   end
-  if not safe then return { gone, 0 } end
+  if not safe or safe == '0-0' then return { gone, 0 } end
   local entries = redis.call('XRANGE', stream, '-', '(' .. safe, 'COUNT', surplus)
   if #entries == 0 then return { gone, 0 } end
   local ids = {}

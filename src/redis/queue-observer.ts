@@ -4,6 +4,7 @@
  * 1. Looking changes nothing. What was told is noted afterwards, so that a crash between tells it again and loses nothing.
  */
 import { Command, type Redis } from 'ioredis';
+import { compareEntryIds } from '../protocol/ids.ts';
 import { CONSUMER_PREFIX, progressKey, statusKey } from '../protocol/job-progress.ts';
 import type { HeldEntry, QueueLook, QueueNote, QueueObserver } from '../protocol/queues.ts';
 import { requireAll, runPipeline } from './function-library.ts';
@@ -14,6 +15,8 @@ import { callQueues, createQueueLibrary, takenKey, type QueueCall, type QueueLib
 const PAGE = 500;
 /** The newest messages of a job's stream that are read for its outcome: it is among the last. */
 const PROGRESS_MESSAGES = 5;
+/** Jobs of foreign workers whose channels are heard, at most, of one stream. */
+const TRACKED_MAX = 1_000;
 /** A day: a worker that comes back later is a new consumer. */
 const ABSENT_MS = 86_400_000;
 /** Entries of other producers that stay after they are done, as in their other streams. */
@@ -46,7 +49,9 @@ export function createQueueObserver(client: Redis, library: QueueLibrary = creat
     async ensureGroup({ stream, group }) {
       const [created] = await runPipeline(client, [new Command('xgroup', ['CREATE', stream, group, '0'], { replyEncoding: 'utf8' })]);
       // Somebody else was first, or the stream is gone again: both are as good.
-      if (created instanceof Error && !/BUSYGROUP|requires the key to exist/.test(created.message)) requireAll([created]);
+      if (!(created instanceof Error)) return true;
+      if (!/BUSYGROUP|requires the key to exist/.test(created.message)) requireAll([created]);
+      return false;
     },
 
     async leftBehind(jobIds) {
@@ -61,11 +66,26 @@ export function createQueueObserver(client: Redis, library: QueueLibrary = creat
       return jobIds.map((jobId, index) => {
         const [messages, json, hash] = replies.slice(index * 3, index * 3 + 3);
         const entries = Array.isArray(messages) ? (messages as [string, string[]][]) : [];
-        const pairs = Array.isArray(hash) ? (hash as string[]) : [];
+        // ioredis makes an object of a hash.
+        const pairs = hash instanceof Error ? [] : Object.entries(hash as { [field: string]: string }).flat();
         return {
           progress: entries.map(([, fields]) => messageIn(jobId, fields)).toReversed(),
           status: typeof json === 'string' ? json : pairs.length > 0 ? pairs : null,
         };
+      });
+    },
+
+    async tracked(streams) {
+      const replies = requireAll(
+        await runPipeline(
+          client,
+          streams.map(({ stream }) => text('hrandfield', takenKey(stream), String(TRACKED_MAX), 'WITHVALUES')),
+        ),
+      ) as string[][];
+      return replies.map((flat) => {
+        const found: HeldEntry[] = [];
+        for (let at = 0; at < flat.length; at += 2) if (flat[at + 1] !== '') found.push(trackedOf(flat[at] as string, flat[at + 1] as string));
+        return found;
       });
     },
 
@@ -89,7 +109,9 @@ function text(name: string, ...args: string[]): Command {
 }
 
 type Held = readonly [entry: string, consumer: string, deliveries: number, fields: readonly string[]];
-type LookReply = readonly [
+/** Empty: there is no such stream. */
+type LookReply = readonly [] | FullReply;
+type FullReply = readonly [
   ...[length: number, added: number, own: number, lastId: string, scanned: string, seen: string, group: number, firstPending: string, lastDelivered: string],
   ...[held: number, gated: number, consumers: readonly (readonly [string, number, number])[], claims: readonly Held[]],
   ...[gone: readonly (readonly [string, string, number])[], through: readonly (readonly [string, readonly string[]])[], stalled: readonly Held[]],
@@ -105,7 +127,9 @@ function lookOf(reply: LookReply): QueueLook {
   if (reply.length === 0) return MISSING;
   const [length, added, own, lastId, scanned, seen, group, firstPending, lastDelivered, held, gated, consumers, claims, gone, through, stalled, passed, more] =
     reply;
-  const tracked = gone.map(([entry, value, acknowledged]) => ({ ...trackedOf(entry, value), acknowledged: acknowledged === 1 }));
+  const acknowledgedByThem = gone.filter(([, , acknowledged]) => acknowledged === 1);
+  // What a worker of ours told of is passed over only when the look has passed it: until then it must stay known.
+  const handedOver = gone.filter(([entry, value, acknowledged]) => acknowledged === 0 && (value !== '' || !isAfter(entry, passed)));
   return {
     ...{ exists: true, length, foreign: added - own, lastId, hasGroup: group === 1, lastDelivered, held, gated: gated === 1, passed, more: more === 1 },
     scanned: scanned === '' ? null : scanned,
@@ -113,10 +137,17 @@ function lookOf(reply: LookReply): QueueLook {
     firstPending: firstPending === '' ? null : firstPending,
     consumers: consumers.map(([name, pending, idleMs]) => ({ name, pending, idleMs })),
     claims: claims.map(heldOf),
-    acknowledged: [...tracked.filter((entry) => entry.acknowledged), ...through.map(([entry, fields]) => ({ entry, consumer: '', deliveries: 0, fields }))],
-    handedOver: tracked.filter((entry) => !entry.acknowledged).map(({ entry }) => entry),
+    acknowledged: [
+      ...acknowledgedByThem.map(([entry, value]) => trackedOf(entry, value)),
+      ...through.map(([entry, fields]) => ({ entry, consumer: '', deliveries: 0, fields })),
+    ],
+    handedOver: handedOver.map(([entry]) => entry),
     stalled: stalled.map(heldOf),
   };
+}
+
+function isAfter(left: string, right: string): boolean {
+  return right === '' || compareEntryIds(left, right) > 0;
 }
 
 function heldOf([entry, consumer, deliveries, fields]: Held): HeldEntry {

@@ -38,6 +38,8 @@ local function report(keys, args)
     local ours = tonumber(args[last + 1])
     for from = at + 1, last, CHUNK do redis.call('XACK', keys[queue], group, unpack(args, from, math.min(from + CHUNK - 1, last))) end
     for from = at + 1, at + ours, CHUNK do redis.call('XDEL', keys[queue], unpack(args, from, math.min(from + CHUNK - 1, at + ours))) end
+    -- Those of other producers stay, and whoever observes the queue must know that they were told of: see queue-look.lua.
+    for from = at + ours + 1, last do redis.call('HSET', '{' .. keys[queue] .. '}:taken', args[from], '') end
     at = last + 2
   end
   if appended > 0 then redis.call('SPUBLISH', bell, '') end
