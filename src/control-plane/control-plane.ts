@@ -31,7 +31,7 @@ import type { Json } from '../protocol/json.ts';
 import type { ActorRecord } from '../protocol/record.ts';
 import { decodeRecord } from '../protocol/stored-record.ts';
 import { History } from './history.ts';
-import { Metrics } from './metrics.ts';
+import { Metrics, type MetricsSources } from './metrics.ts';
 import { Nodes } from './nodes.ts';
 import { Organisations } from './organisations.ts';
 
@@ -44,6 +44,8 @@ export interface ControlPlaneParts {
   readonly time: () => Promise<number>;
   /** Milliseconds since this process began to serve. */
   readonly uptimeMs: () => number;
+  /** For metrics; absent when no jobs are run here. */
+  readonly jobs?: NonNullable<MetricsSources['jobs']>;
 }
 
 /** Commands that wait so long without any being delivered: their receivers are away. */
@@ -53,11 +55,11 @@ const PAGES_MAX = 20;
 /** Under this address a dry run's transition would lie; it is never committed. */
 const NOWHERE = '0:0-0:0';
 
-export function createControlPlane({ engine, client, reader, types, time, uptimeMs }: ControlPlaneParts): ControlPlane {
+export function createControlPlane({ engine, client, reader, types, time, uptimeMs, jobs }: ControlPlaneParts): ControlPlane {
   const history = new History(reader);
   const nodes = new Nodes(reader);
   const organisations = new Organisations(reader);
-  const metrics = new Metrics({ meter: engine.meter, report: () => engine.report(), reader });
+  const metrics = new Metrics({ meter: engine.meter, report: () => engine.report(), reader, ...(jobs === undefined ? {} : { jobs }) });
 
   return {
     health: () => health(engine, time, uptimeMs),

@@ -3,12 +3,24 @@ import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import { COUNTERS, OBSERVATIONS, type Counter as CounterName, type Histogram, type Meter, type Observation } from '../engine/meter.ts';
 import type { EngineReport } from '../engine/engine.ts';
 import type { ActorReader } from '../engine/read-ports.ts';
+import type { QueueView } from '../protocol/job.ts';
 
 export interface MetricsSources {
   readonly meter: Meter;
   readonly report: () => EngineReport;
   readonly reader: Pick<ActorReader, 'partitions' | 'countDeadLetters'>;
+  /** Absent: no jobs are run here. */
+  readonly jobs?: () => Promise<{ readonly jobs: { readonly [state: string]: number }; readonly queues: readonly QueueView[] }>;
 }
+
+/** By queue. */
+const QUEUE_GAUGES: { readonly [name: string]: readonly [help: string, read: (queue: QueueView) => number] } = {
+  queue_waiting: ['Jobs handed to the queue and not taken by a worker yet.', ({ waiting }) => waiting],
+  queue_held: ['Jobs held back by the queue’s pause, limits or order.', ({ held }) => held],
+  queue_taken: ['Jobs that workers have taken and not acknowledged.', ({ taken }) => taken],
+  queue_workers: ['Consumers seen within a minute.', ({ workers }) => workers],
+  queue_paused: ['1 while the queue is paused.', ({ paused }) => (paused ? 1 : 0)],
+};
 
 const PREFIX = 'castellan_';
 
@@ -52,6 +64,8 @@ export class Metrics {
   readonly #lag: Gauge<'partition'>;
   readonly #partitionTimers: Gauge;
   readonly #deadLetters: Gauge;
+  readonly #jobs: Gauge<'state'> | undefined;
+  readonly #queues: readonly (readonly [Gauge<'queue'>, (queue: QueueView) => number])[];
 
   constructor(sources: MetricsSources) {
     const { meter, report } = sources;
@@ -101,6 +115,14 @@ export class Metrics {
     this.#lag = new Gauge({ name: `${PREFIX}partition_lag`, help: 'Inbox entries accepted and not applied.', labelNames: ['partition'], registers });
     this.#partitionTimers = new Gauge({ name: `${PREFIX}timers`, help: 'Armed timers of all partitions.', registers });
     this.#deadLetters = new Gauge({ name: `${PREFIX}dead_letters_stored`, help: 'Dead letters that are kept.', registers });
+    const runsJobs = sources.jobs !== undefined;
+    this.#jobs = runsJobs
+      ? new Gauge({ name: `${PREFIX}jobs`, help: 'Jobs by state, as long as they are kept.', labelNames: ['state'], registers })
+      : undefined;
+    this.#queues = Object.entries(runsJobs ? QUEUE_GAUGES : {}).map(([name, [help, read]]) => [
+      new Gauge({ name: PREFIX + name, help, labelNames: ['queue'], registers }),
+      read,
+    ]);
   }
 
   /** Prometheus text. What Redis would tell is left as it was when Redis does not answer. */
@@ -110,10 +132,22 @@ export class Metrics {
       for (const { partition, lag } of partitions) this.#lag.set({ partition: String(partition) }, lag);
       this.#partitionTimers.set(partitions.reduce((sum, { timers }) => sum + timers, 0));
       this.#deadLetters.set(deadLetters);
+      await this.#readJobs();
     } catch {
       // The other metrics are worth most just when Redis is away.
     }
     return `${await this.#registry.metrics()}${histograms(this.#sources.meter)}`;
+  }
+
+  async #readJobs(): Promise<void> {
+    const figures = await this.#sources.jobs?.();
+    if (figures === undefined) return;
+    for (const [state, count] of Object.entries(figures.jobs)) this.#jobs?.set({ state }, count);
+    for (const [gauge, read] of this.#queues) {
+      // A queue that is gone is told no more.
+      gauge.reset();
+      for (const queue of figures.queues) gauge.set({ queue: queue.queue }, read(queue));
+    }
   }
 }
 
