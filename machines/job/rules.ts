@@ -22,9 +22,9 @@ export function counts(context: JobContext, report: WorkerReport): boolean {
   return entry === undefined ? isNewer(report.entry, former) : entry === report.entry;
 }
 
-/** The report names another owner than the job has. */
+/** The report names another owner than the job has, or one for a job that has none. */
 export function isStranger({ userId }: JobContext, report: WorkerReport): boolean {
-  return report.userId !== undefined && userId !== undefined && report.userId !== userId;
+  return report.userId !== undefined && report.userId !== userId;
 }
 
 export function isOurs(worker: string | undefined): boolean {
