@@ -56,6 +56,9 @@ function eventOf({ data, source }: TaskUpdateMessage): JobEvent {
   }
 }
 
+/** Of the actor type `job`: its transitions, told to whoever listens. */
+export const announceTasks = { channel: TASK_UPDATES, message: taskUpdatesOf };
+
 /** What `task_updates` is told of a job's transition, in order: usually one message. */
 export function taskUpdatesOf(transition: Transition): readonly string[] {
   const from = stateOf(transition.from);
