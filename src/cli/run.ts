@@ -70,8 +70,9 @@ export async function stayWith(client: Pick<ControlPlaneClient, 'get'>, jobId: s
       wait = screen.live ? LOOK_MS_LIVE : LOOK_MS_PLAIN;
     } catch (error) {
       if (signal.aborted) break;
-      if (!isOutage(error)) throw error;
-      screen.say('The control plane does not answer; the job goes on. Trying again.');
+      const early = wait === 0 && error instanceof ControlPlaneRefusedError && error.code === 'job_not_found';
+      if (!early && !isOutage(error)) throw error;
+      screen.say(early ? 'The job is accepted; no engine has taken it in yet.' : 'The control plane does not answer; the job goes on. Trying again.');
       await pause(retryMs * (0.5 + Math.random()), signal);
       retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
     }

@@ -8,7 +8,7 @@
  */
 import { HostedTypes } from '../engine/actor-types.ts';
 import { Client } from '../engine/client.ts';
-import { Hub } from '../engine/hub.ts';
+import { Hub, type FollowedTransition } from '../engine/hub.ts';
 import { systemClock } from '../engine/system-clock.ts';
 import { clientJobTypes } from '../jobs/hosted-types.ts';
 import { jobIdSource } from '../jobs/job-ids.ts';
@@ -178,6 +178,14 @@ export class JobClient {
     return await this.#jobs.log(jobId, { limit, ...(cursor === undefined ? {} : { cursor }) });
   }
 
+  /**
+   * Every committed transition of every job, in order, after a cursor or from now on; each comes with the cursor behind it. Throws
+   * CursorGoneError when the cursor is not held any more, also from the iteration.
+   */
+  async transitions(cursor: string | 'new', { signal }: { readonly signal?: AbortSignal } = {}): Promise<AsyncIterable<FollowedTransition>> {
+    return await this.#running.client.transitions(cursor, { types: ['job'], signal: signal ?? new AbortController().signal });
+  }
+
   async listQueues(): Promise<readonly QueueView[]> {
     return await this.#jobs.listQueues();
   }
@@ -211,8 +219,12 @@ export class JobClient {
   }
 
   get #jobs(): Jobs {
+    return this.#running.jobs;
+  }
+
+  get #running(): Parts {
     if (this.#parts === undefined) throw new StoppedError('The job client does not run: call start() and wait for it first.');
-    return this.#parts.jobs;
+    return this.#parts;
   }
 
   async #open(): Promise<Parts> {

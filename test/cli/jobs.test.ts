@@ -8,7 +8,7 @@ import { jobsCommand } from '../../src/cli/jobs.ts';
 import { queuesCommand } from '../../src/cli/queues.ts';
 import { runCommand, stayWith } from '../../src/cli/run.ts';
 import { schedulesCommand } from '../../src/cli/schedules.ts';
-import { ControlPlaneUnreachableError } from '../../src/protocol/errors.ts';
+import { ControlPlaneRefusedError, ControlPlaneUnreachableError } from '../../src/protocol/errors.ts';
 import type { JobRequest, JobView } from '../../src/protocol/job.ts';
 import { createFakeJobs, fakeJob, type FakeJobs } from '../http/fake-jobs.ts';
 import { startFixture } from '../http/server-fixture.ts';
@@ -184,6 +184,14 @@ describe('staying with a job', () => {
     const client = views({ state: 'processing' }, new ControlPlaneUnreachableError('http://127.0.0.1:1'), { state: 'done' });
     expect(await stayWith(client, 'one', { json: true, screen, signal: new AbortController().signal })).toBe(0);
     expect(text()).toContain('does not answer; the job goes on');
+  });
+
+  it('waits for a job that no engine has taken in yet', async () => {
+    printed();
+    const { screen, text } = screenOf(false);
+    const client = views(new ControlPlaneRefusedError({ status: 404, code: 'job_not_found', detail: 'none' }), { state: 'done' });
+    expect(await stayWith(client, 'one', { json: true, screen, signal: new AbortController().signal })).toBe(0);
+    expect(text()).toContain('no engine has taken it in yet');
   });
 
   it('leaves the job running when asked to stop, and says how to end it', async () => {

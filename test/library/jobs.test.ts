@@ -57,6 +57,22 @@ describe('a job client', () => {
     await expect(jobs.result('nobody', { timeoutMs: 10 })).rejects.toMatchObject({ code: 'actor_not_found' });
   });
 
+  it('follows what becomes of jobs', async () => {
+    const jobs = await running('lib6');
+    const ending = new AbortController();
+    const transitions = await jobs.transitions('new', { signal: ending.signal });
+    const { jobId } = await jobs.add(render, { scene: 'pier' });
+    const seen: unknown[] = [];
+    for await (const { transition } of transitions) {
+      if (transition.key !== `job/${jobId}`) continue;
+      seen.push(transition.to);
+      if (transition.to === 'done') break;
+    }
+    expect(seen.at(0)).toBe('queued');
+    expect(seen.at(-1)).toBe('done');
+    ending.abort();
+  });
+
   it('submits many at once, and a family', async () => {
     const jobs = await running('lib3');
     const many = await jobs.addAll(await Promise.all(['a', 'b', 'c'].map((scene) => jobRequest(render, { scene }))));

@@ -41,7 +41,7 @@ export function jobRoutes(app: App, jobs: Jobs): void {
   app.post('/api/v1/jobs/bulk', {
     config: { access: 'operator' },
     schema: {
-      summary: `Submits up to ${schemas.BULK_MAX} jobs, all of them or none`,
+      summary: `Submits up to ${schemas.BULK_MAX} jobs; one bad job refuses all`,
       tags: ['jobs'],
       headers: schemas.jobHeaders,
       body: schemas.bulkRequest,
