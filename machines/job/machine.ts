@@ -203,7 +203,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
         tags: ['ended', 'attention'],
         on: {
           // (6)
-          end: [{ guard: 'isToldOutright', target: 'done', actions: ['finish', 'tellDone'] }, { guard: 'isFollowed' }],
+          end: [{ guard: 'isToldOutright', target: 'done', actions: ['finish', 'tellDone'] }, { guard: 'isTold' }],
           claimed: { guard: 'isTold', target: 'processing', actions: ['claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
           alive: { guard: 'isTold', target: 'processing', actions: ['claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
           adopt: putBack,
