@@ -80,8 +80,8 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
       isLastFailure: ({ context, event }) => event.type === 'error' && counts(context, event) && (event.retryable === false || isLastTry(context)),
       isLastTry: ({ context }) => isLastTry(context),
       isLastLoss: ({ context }) => isLastLoss(context),
-      isStalledForGood: ({ context, event }) => event.type === 'stalled' && context.via === undefined && isItsEntry(context, event) && isLastLoss(context),
-      isStalled: ({ context, event }) => event.type === 'stalled' && context.via === undefined && isItsEntry(context, event),
+      isStalledForGood: ({ context, event }) => event.type === 'stalled' && isStalled(context, event) && isLastLoss(context),
+      isStalled: ({ context, event }) => event.type === 'stalled' && isStalled(context, event),
       isUnleased: ({ context }) => context.via !== undefined || context.foreign === true,
       hasNode: ({ context }) => context.nodeId !== undefined && context.doubt !== 'answered',
       nodeLives: ({ context, event }) => context.doubt === 'asked' && event.type === 'nodeState' && event.state === 'online',
@@ -230,6 +230,12 @@ const CHILD_MESSAGE_MAX = 1_024;
 
 function isDoubted({ doubt }: JobContext): boolean {
   return doubt !== undefined;
+}
+
+/** A worker that told of the job itself has a lease; that it reads no entries while it is busy says nothing. */
+function isStalled(context: JobContext, event: Extract<JobEvent, { type: 'stalled' }>): boolean {
+  const speaksForItself = context.worker !== undefined && context.worker === event.worker;
+  return context.via === undefined && !speaksForItself && isItsEntry(context, event);
 }
 
 /** Something of it may lie in a queue. */

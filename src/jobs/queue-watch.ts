@@ -10,7 +10,7 @@ import type { EventSource, MachineEvent } from '../protocol/envelope.ts';
 import { CastellanError } from '../protocol/errors.ts';
 import { compareEntryIds, idOf } from '../protocol/ids.ts';
 import { EXCERPT_LENGTH, type DeadLetter } from '../protocol/dead-letter.ts';
-import type { ForeignReport, HeldEntry, LeftBehind, ObservedStream, QueueContract, QueueLook, QueueObserver } from '../protocol/queues.ts';
+import type { ForeignReport, HeldEntry, JobOfEntry, LeftBehind, ObservedStream, QueueContract, QueueLook, QueueObserver } from '../protocol/queues.ts';
 import type { RejectedEntry } from '../protocol/source.ts';
 
 /** Pages of other producers' entries that one look reads; the rest is read by the next. */
@@ -113,12 +113,15 @@ async function adopt(
 function claimsOf(stream: ObservedStream, contract: QueueContract, claims: readonly HeldEntry[]): Telling[] {
   return claims.flatMap((held): Telling[] => {
     const job = contract.jobOf(held.fields);
-    if (job === undefined) return [];
-    // Another node's entry is only left pending by whoever read it; the named one takes it over, and that is another claim.
-    if (job.targetNode !== undefined && !held.consumer.includes(job.targetNode)) return [];
+    if (job === undefined || isOnlyRead(held.consumer, job)) return [];
     const dedupeId = `${stream.stream}:${held.entry}:claimed:${held.consumer}:${held.deliveries}`;
     return [{ entry: held.entry, jobId: job.jobId, event: { type: 'claimed', ...reportOf(held, job.attempt) }, dedupeId }];
   });
+}
+
+/** Another node's entry is only left pending by whoever read it; the named one takes it over, and that is another claim. */
+function isOnlyRead(consumer: string, { targetNode }: JobOfEntry): boolean {
+  return targetNode !== undefined && !consumer.includes(targetNode);
 }
 
 async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, acknowledged: readonly HeldEntry[]): Promise<Telling[]> {
@@ -138,8 +141,8 @@ async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: Queue
 function stallsOf(stream: ObservedStream, contract: QueueContract, stalled: readonly HeldEntry[]): Telling[] {
   return stalled.flatMap(({ entry, consumer, deliveries, fields }): Telling[] => {
     const job = contract.jobOf(fields);
-    if (job === undefined) return [];
-    const event = { type: 'stalled', entry, worker: consumer.slice(0, NAME_MAX) };
+    if (job === undefined || isOnlyRead(consumer, job)) return [];
+    const event = { type: 'stalled', entry, worker: consumer.slice(0, NAME_MAX), ...(job.attempt === undefined ? {} : { attempt: job.attempt }) };
     return [{ entry, jobId: job.jobId, event, dedupeId: stalledId(stream, { entry, consumer, deliveries }) }];
   });
 }

@@ -8,8 +8,8 @@ import type { Queues } from '../protocol/queues.ts';
 export function withdrawJobExecutor(queues: Pick<Queues, 'withdraw' | 'flagCancelled'>): Executor {
   return async ({ command }) => {
     const { queue, jobId, attempt, entry, cancel } = command.params as WithdrawJob;
-    // The flag first: a worker that takes the entry meanwhile sees it.
-    if (cancel) await queues.flagCancelled(jobId, attempt);
+    // The flag first: a worker that takes the entry meanwhile sees it. Withdrawn to be handed out again, the job must not find an old one.
+    await queues.flagCancelled(jobId, cancel ? attempt : null);
     if (QUEUE_NAME.test(queue)) await queues.withdraw({ queue, jobId, attempt, ...(entry === undefined ? {} : { entry }) });
   };
 }

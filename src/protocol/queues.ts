@@ -50,8 +50,8 @@ export interface Queues {
   pump(queues: readonly string[]): Promise<readonly PumpResult[]>;
   /** Takes the attempt out of gate, stream and pending list. Answers how many entries it found. */
   withdraw(withdrawal: Withdrawal): Promise<number>;
-  /** Sets the job's cancel flag for attempts up to this one. */
-  flagCancelled(jobId: string, attempt: number): Promise<void>;
+  /** Sets the job's cancel flag for attempts up to this one; null takes it away. */
+  flagCancelled(jobId: string, attempt: number | null): Promise<void>;
 }
 
 /** A stream with a consumer group that is observed. */

@@ -7,7 +7,9 @@
 
 -- At most so many tracked entries are looked at in one call; of more, that many at random.
 local TAKEN_LOOKS = 1000
-local STALLED_MAX = 200
+local STALLED_MAX = 2000
+-- Of one consumer: those told of are withdrawn, and then the next have their turn.
+local STALLED_PAGE = 200
 -- Pages of one foreign consumer's pending list.
 local PENDING_PAGES = 10
 
@@ -62,7 +64,7 @@ local function look_at_consumers(stream, taken, group, page, lease, prefix, want
         from = '(' .. held[page][1]
       end
     elseif consumer.pending > 0 and consumer.idle > lease and #stalled < STALLED_MAX then
-      for _, entry in ipairs(redis.call('XPENDING', stream, group, '-', '+', STALLED_MAX, consumer.name)) do
+      for _, entry in ipairs(redis.call('XPENDING', stream, group, '-', '+', STALLED_PAGE, consumer.name)) do
         stalled[#stalled + 1] = { entry[1], consumer.name, entry[4], entry_fields(stream, entry[1], wanted) }
       end
     end

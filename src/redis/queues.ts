@@ -117,7 +117,8 @@ export function createQueues(client: Redis, library: QueueLibrary = createQueueL
     },
 
     async flagCancelled(jobId, attempt) {
-      await read('set a cancel flag', client.set(cancelKey(jobId), String(attempt), 'EX', CANCEL_FLAG_SECONDS));
+      const key = cancelKey(jobId);
+      await read<unknown>('set a cancel flag', attempt === null ? client.del(key) : client.set(key, String(attempt), 'EX', CANCEL_FLAG_SECONDS));
     },
   };
 }

@@ -147,7 +147,7 @@ describe('our own workers', () => {
     const before = world.sends;
     await world.settle();
     expect(world.sends).toBe(before);
-    expect(world.eventsOf('a')).toEqual([{ type: 'stalled', entry: entry?.[0], worker: 'castellan:gpu-1:1' }]);
+    expect(world.eventsOf('a')).toEqual([{ type: 'stalled', entry: entry?.[0], worker: 'castellan:gpu-1:1', attempt: 2 }]);
   });
 
   it('take over from a foreign one: it is followed no longer', async () => {

@@ -363,5 +363,7 @@ describe('withdrawing an attempt', () => {
     await queues.flagCancelled('a', 2);
     expect(await client.get('job:cancelled:a')).toBe('2');
     expect(await client.ttl('job:cancelled:a')).toBeGreaterThan(86_000);
+    await queues.flagCancelled('a', null);
+    expect(await client.exists('job:cancelled:a')).toBe(0);
   });
 });
