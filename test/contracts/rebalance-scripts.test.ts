@@ -243,6 +243,10 @@ it('two API instances: each event once for every socket, a reconnect to the othe
   await agentSays(jobId, 'processing');
   await Promise.all(clients.map((client) => client.hears(2)));
   for (const { told } of clients) expect(told).toEqual([`created ${jobId}`, `processing ${jobId}`]);
+  await until(async () => {
+    const [at, last] = (await redisCli(redis, 'HMGET', `castellan:user:{${user}}:reached`, 'at', 'last')).split('\n');
+    return at === last;
+  }, 'Redis to know that all was reached');
   for (const { socket } of clients) socket.disconnect();
   await agentSays(jobId, 'done');
   await until(async () => (await poll(two.url, token, jobId)).status === 'done');

@@ -6,7 +6,8 @@
  *    written into a link which is dead already goes to the next socket.
  * 3. At most {@link WINDOW} events are on their way to a socket: one that does not read holds no more than that, and is dropped after
  *    {@link STALL_MS}. It loses nothing: what it did not answer waits for it.
- * 4. A socket that its client closes in order has what it was sent a round trip before: the answer may not have had the time to come.
+ * 4. A socket that its client closes in order has what it was sent a round trip before, although a client that closes answers no more: had the
+ *    event come after the goodbye was sent, less time would have passed. What may have crossed the goodbye is told again rather than lost.
  */
 import { compareEntryIds } from '../../protocol/ids.ts';
 import type { SocketOfUser, UserEvent, UserEvents } from '../../protocol/user-events.ts';
@@ -16,6 +17,8 @@ const WINDOW = 64;
 const BATCH = 100;
 /** Longer than any round trip of a link that works; less than the transport's own patience. */
 const STALL_MS = 20_000;
+/** A round trip is the shortest of at least so many. (4) */
+const SAMPLES = 4;
 /** How often sockets are said to live, and looked at whether they answer. */
 const ROUND_MS = 10_000;
 /** After Redis did not answer. */
@@ -71,7 +74,9 @@ interface Member {
   underWay: Sent[];
   /** What had been sent when each probe left that is not answered yet. */
   readonly probes: { readonly position: string | null; readonly at: number }[];
+  /** Of as many answers as were heard. */
   roundTripMs: number;
+  answers: number;
   ended: boolean;
 }
 
@@ -119,7 +124,7 @@ class Delivery implements UserDelivery {
     const user = this.#users.get(userId) ?? { members: new Map<string, Member>(), pumping: false, again: false };
     this.#users.set(userId, user);
     const of = { userId, socket: socket.id };
-    const member: Member = { of, socket, position: null, cursor, underWay: [], probes: [], roundTripMs: Number.POSITIVE_INFINITY, ended: false };
+    const member: Member = { of, socket, position: null, cursor, underWay: [], probes: [], roundTripMs: Number.POSITIVE_INFINITY, answers: 0, ended: false };
     user.members.set(socket.id, member);
     this.#total++;
     this.#pump(userId);
@@ -200,13 +205,14 @@ class Delivery implements UserDelivery {
     const probe = member.probes.shift();
     if (probe === undefined || member.ended) return;
     member.roundTripMs = Math.min(member.roundTripMs, this.#clock() - probe.at);
+    member.answers++;
     if (probe.position === null) return;
     const { position } = probe;
     const wasFull = member.underWay.length >= WINDOW;
     const had = member.underWay.length;
     member.underWay = member.underWay.filter(({ cursor }) => compareEntryIds(cursor, position) > 0);
     if (member.underWay.length < had) this.#store(this.#events.reached(member.of, position));
-    if (member.underWay.length > 0 && member.probes.length === 0) member.socket.probe();
+    if ((member.underWay.length > 0 || member.answers < SAMPLES) && member.probes.length === 0) member.socket.probe();
     if (wasFull) this.#pump(member.of.userId);
   }
 

@@ -143,10 +143,12 @@ describe('events of a user', () => {
     const before = await connectClient(one.url, token);
     await tell(one.redis.userEvents, user, 'a', 'done');
     await before.hears(1);
+    await allReached(one, user);
     before.socket.disconnect();
     await tell(one.redis.userEvents, user, 'b', 'done');
     const after = await connectClient(two.url, token);
     await after.hears(1);
+    await allReached(two, user);
     after.socket.disconnect();
     const last = await connectClient(one.url, token);
     await tell(one.redis.userEvents, user, 'c', 'done');
@@ -154,18 +156,22 @@ describe('events of a user', () => {
     expect([...before.told, ...after.told, ...last.told]).toEqual(['done a', 'done b', 'done c']);
   });
 
-  it('a client that disconnects in its listener is not told again', async () => {
+  it('a client that disconnects in its listener loses nothing, and hears no other event again', async () => {
     const api = await startApi(redis);
     const user = newUser();
     const token = await tokenOf(user);
     const before = await connectClient(api.url, token);
     before.socket.once('rebalance:done', () => before.socket.disconnect());
-    await tell(api.redis.userEvents, user, 'a', 'done');
+    await tell(api.redis.userEvents, user, 'zero', 'processing');
     await before.hears(1);
+    await allReached(api, user);
+    await tell(api.redis.userEvents, user, 'a', 'done');
+    await before.hears(2);
     const after = await connectClient(api.url, token);
     await tell(api.redis.userEvents, user, 'b', 'done');
-    await after.hears(1);
-    expect(after.told).toEqual(['done b']);
+    await until(() => after.told.includes('done b'));
+    // Whether the event crossed the goodbye cannot always be known.
+    expect([['done b'], ['done a', 'done b']]).toContainEqual(after.told);
   });
 
   it('after a cursor come exactly', async () => {
