@@ -5,7 +5,7 @@
  * its connection, and a subscriber may do nothing else.
  */
 import type { Redis } from 'ioredis';
-import type { Doorbell, EngineStore } from '../engine/ports.ts';
+import type { Doorbell, EngineStore, Intake } from '../engine/ports.ts';
 import type { ReplyListener } from '../engine/read-ports.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { Queues } from '../protocol/queues.ts';
@@ -15,6 +15,7 @@ import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
 import { checkFormat } from './format.ts';
 import { createDoorbell } from './doorbell.ts';
+import { createIntake } from './intake.ts';
 import { createJobLogs } from './job-log.ts';
 import { createKeys, type Keys } from './keys.ts';
 import { createQueues } from './queues.ts';
@@ -33,6 +34,8 @@ export interface RedisConnections {
   readonly reader: RedisReader;
   readonly doorbell: Doorbell;
   readonly replies: ReplyListener;
+  /** Lists and channels of other systems, for the engine. */
+  readonly intake: Intake;
   /** Worker queues, and what workers wrote of their jobs. */
   readonly queues: Queues;
   readonly jobLogs: JobLogs;
@@ -71,6 +74,7 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
       reader: createRedisReader({ client: shared, blocking, keys }),
       doorbell: createDoorbell(subscriber, keys),
       replies: createReplyListener(subscriber, keys),
+      intake: await createIntake(shared, subscriber, keys),
       queues: createQueues(shared),
       jobLogs: createJobLogs(shared),
       userEvents: createUserEvents({ client: shared, subscriber, keys }),
