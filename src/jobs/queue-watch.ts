@@ -6,10 +6,11 @@
  * 3. An entry that is no job's, or is refused, goes to the dead letters; its neighbours go on.
  * 4. A report names the attempt that its entry carries, so that the fence holds for workers that know of none.
  */
+import { EXCERPT_LENGTH, type DeadLetter } from '../protocol/dead-letter.ts';
 import type { EventSource, MachineEvent } from '../protocol/envelope.ts';
 import { CastellanError } from '../protocol/errors.ts';
 import { compareEntryIds, idOf } from '../protocol/ids.ts';
-import { EXCERPT_LENGTH, type DeadLetter } from '../protocol/dead-letter.ts';
+import { CONSUMER_PREFIX } from '../protocol/job-progress.ts';
 import type { ForeignReport, HeldEntry, JobOfEntry, LeftBehind, ObservedStream, QueueContract, QueueLook, QueueObserver } from '../protocol/queues.ts';
 import type { RejectedEntry } from '../protocol/source.ts';
 
@@ -48,7 +49,7 @@ interface Telling {
 export async function tellLook(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, look: QueueLook): Promise<{ readonly more: boolean }> {
   const scan = await adoptForeign(ports, stream, contract, look);
   await tell(ports, stream, claimsOf(stream, contract, look.claims));
-  await tell(ports, stream, await endsOf(ports, stream, contract, look.acknowledged));
+  await tell(ports, stream, await endsOf(ports, stream, contract, named(look)));
   await tell(ports, stream, stallsOf(stream, contract, look.stalled));
   const told = [...look.acknowledged.filter(({ consumer }) => consumer !== '').map(({ entry }) => entry), ...look.handedOver];
   const changed = scan.scanned !== undefined || look.claims.length > 0 || told.length > 0 || look.acknowledged.length > 0;
@@ -122,6 +123,13 @@ function claimsOf(stream: ObservedStream, contract: QueueContract, claims: reado
 /** Another node's entry is only left pending by whoever read it; the named one takes it over, and that is another claim. */
 function isOnlyRead(consumer: string, { targetNode }: JobOfEntry): boolean {
   return targetNode !== undefined && !consumer.includes(targetNode);
+}
+
+/** Nothing tells who acknowledged an entry between two looks; when there is but one who could, it was that one. */
+function named({ acknowledged, consumers }: QueueLook): readonly HeldEntry[] {
+  const [only, ...others] = consumers.filter(({ name }) => !name.startsWith(CONSUMER_PREFIX));
+  if (only === undefined || others.length > 0) return acknowledged;
+  return acknowledged.map((held) => (held.consumer === '' ? { ...held, consumer: only.name } : held));
 }
 
 async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, acknowledged: readonly HeldEntry[]): Promise<Telling[]> {

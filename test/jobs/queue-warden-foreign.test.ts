@@ -32,7 +32,7 @@ describe('a foreign worker', () => {
     for (const [id] of entries) await world.client.xack(QUEUE, WORKER_GROUP, id);
     await world.hears('a', 'end');
     await world.settle();
-    expect(world.eventsOf('a')).toEqual([{ type: 'end', entry: entries[0]?.[0], attempt: 2 }]);
+    expect(world.eventsOf('a')).toEqual([{ type: 'end', worker: 'w1', entry: entries[0]?.[0], attempt: 2 }]);
   });
 
   it('that takes a foreign producer’s entry: adopted first, then claimed, then ended', async () => {
