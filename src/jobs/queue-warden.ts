@@ -154,13 +154,23 @@ export class QueueWarden {
         for (const [index, watched] of some.entries()) {
           const look = looks[index] as QueueLook;
           if (!look.exists) continue;
-          if ((await this.#take(watched, look)).more) again.push(watched);
+          if (await this.#takeAlone(watched, look)) again.push(watched);
           foreign ||= look.consumers.some(({ name, idleMs, pending }) => !name.startsWith(CONSUMER_PREFIX) && (pending > 0 || idleMs < FOREIGN_MS));
         }
       }
       waiting = again;
     }
     return foreign;
+  }
+
+  /** One queue's failure is not the others': it is looked at again in the next round. True when there is more to tell. */
+  async #takeAlone(watched: Watched, look: QueueLook): Promise<boolean> {
+    try {
+      return (await this.#take(watched, look)).more;
+    } catch (error) {
+      this.#ports.onError?.(error as Error);
+      return false;
+    }
   }
 
   async #take(watched: Watched, look: QueueLook): Promise<{ readonly more: boolean }> {
