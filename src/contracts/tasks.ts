@@ -83,7 +83,7 @@ function updateOf(state: string, transition: Transition): TaskUpdate | undefined
     case 'dropped':
       return { status, ...(message === undefined ? {} : { message }), progress: 100 };
     case 'processing':
-      return { status, ...(message === undefined ? {} : { message }), ...(progress === undefined ? {} : { progress }) };
+      return { status, ...(message === undefined || message === lost.message ? {} : { message }), ...(progress === undefined ? {} : { progress }) };
     case 'retrying':
       return { status, message: message === undefined ? 'waits to be tried again' : `waits to be tried again: ${message}` };
     default:
@@ -147,7 +147,8 @@ function saidBy({ stimulus, commands }: Transition): Said {
     const reason = outcome.ok ? textOf(isObject(outcome.output) ? outcome.output['reason'] : undefined) : textOf(outcome.error.message);
     return reason === undefined ? {} : { reason };
   }
-  if (stimulus.kind === 'timer') return {};
+  if (stimulus.kind === 'timer') return stimulus.timer === '|timeout' ? { message: 'it ran longer than it may' } : lost;
+  if (stimulus.event.type === 'nodeState' || stimulus.event.type === 'stalled') return lost;
   const message = textOf(stimulus.event['message']);
   const reason = textOf(stimulus.event['reason']);
   const progress = stimulus.event['progress'];
@@ -157,6 +158,9 @@ function saidBy({ stimulus, commands }: Transition): Said {
     ...(progress === undefined || progress === null ? {} : { progress }),
   };
 }
+
+/** Said only where the job leaves its worker by it. */
+const lost: Said = { message: 'its worker was lost' };
 
 function textOf(value: Json | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value.slice(0, TEXT_MAX) : undefined;

@@ -125,7 +125,10 @@ describe('what is told of a job', () => {
     [{ processing: 'doubted' }, 'done', { type: 'end' }, [{ status: 'completed', progress: 100 }]],
     ['queued', 'done', { type: 'end', message: 'ok' }, [{ status: 'in_progress' }, { status: 'completed', message: 'ok', progress: 100 }]],
     ['processing', 'error', { type: 'error', message: 'boom' }, [{ status: 'failed', message: 'boom' }]],
-    ['processing', 'error', { type: 'nodeState' }, [{ status: 'failed', message: 'failed' }]],
+    ['processing', 'error', { type: 'nodeState' }, [{ status: 'failed', message: 'its worker was lost' }]],
+    ['processing', 'processing', { type: 'nodeState' }, [{ status: 'in_progress' }]],
+    ['processing', 'retrying', { type: 'stalled' }, [{ status: 'pending', message: 'waits to be tried again: its worker was lost' }]],
+    ['processing', 'error', { type: 'error' }, [{ status: 'failed', message: 'failed' }]],
     ['queued', 'cancelled', { type: 'cancel' }, [{ status: 'failed', message: 'cancelled' }]],
     ['queued', 'cancelled', { type: 'cancel', reason: 'a mistake' }, [{ status: 'failed', message: 'cancelled: a mistake' }]],
   ];
@@ -139,6 +142,8 @@ describe('what is told of a job', () => {
       stimulus: { kind: 'settled', invocation: 'i', token: 't', outcome: { ok: true, output: { reason: 'no online node has tag gpu' } } },
     } as const;
     expect(told(looked).map((message) => message.data)).toEqual([{ status: 'pending', message: 'no online node has tag gpu' }]);
+    const late = { ...transition('processing', 'error'), stimulus: { kind: 'timer', timer: '|timeout' } } as const;
+    expect(told(late).map((message) => message.data)).toEqual([{ status: 'failed', message: 'it ran longer than it may' }]);
     const buried = {
       ...transition('processing', 'error', { type: 'nodeState' }),
       commands: [{ kind: 'message', to: 'dlq/gpu-general', event: { type: 'bury', reason: 'its worker was lost 3 times' } }],
