@@ -5,13 +5,19 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fleetType } from '../machines/fleet/definition.ts';
+import { jobType } from '../machines/job/definition.ts';
 import { nodeType } from '../machines/node/definition.ts';
+import { scheduleType } from '../machines/schedule/definition.ts';
 import { stateDiagram } from './state-diagram.ts';
 
 const FOLDER = join(import.meta.dirname, 'diagrams');
 
+/** Nothing is run here. */
+const nothing = (): Promise<never> => Promise.reject(new Error('Machines are only drawn here.'));
+
 function generated(): ReadonlyMap<string, string> {
-  return new Map([nodeType(), fleetType()].map(({ type, machine }) => [`${type}.md`, stateDiagram(type, machine)]));
+  const types = [nodeType(), fleetType(), jobType({ place: nothing }), scheduleType({ nextTick: nothing })];
+  return new Map(types.map(({ type, machine }) => [`${type}.md`, stateDiagram(type, machine)]));
 }
 
 async function write(files: ReadonlyMap<string, string>): Promise<void> {
