@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const TIMEOUT_MS = 20_000;
 const PAUSE_MS = 20;
 
-export async function until<T>(awaited: string, ask: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
-  const deadline = performance.now() + TIMEOUT_MS;
+export async function until<T>(awaited: string, ask: () => T | undefined | false | Promise<T | undefined | false>, timeoutMs = TIMEOUT_MS): Promise<T> {
+  const deadline = performance.now() + timeoutMs;
   while (performance.now() < deadline) {
     const answer = await ask();
     if (answer !== undefined && answer !== false) return answer;
     await sleep(PAUSE_MS);
   }
-  throw new Error(`Waited ${TIMEOUT_MS} ms in vain until ${awaited}.`);
+  throw new Error(`Waited ${timeoutMs} ms in vain until ${awaited}.`);
 }
