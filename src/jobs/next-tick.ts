@@ -8,20 +8,8 @@
  * 3. A schedule that can never be due again ends with a reason; a pattern that is none is refused before it is stored ({@link checkTimes}).
  */
 import { Cron } from 'croner';
+import type { Tick, TickInput } from '../../machines/schedule/events.ts';
 import { InvalidJobError } from '../protocol/errors.ts';
-
-export interface NextTickInput {
-  /** Five or six fields, or a nickname such as `@daily`. */
-  readonly cron?: string;
-  /** IANA; default UTC. */
-  readonly timeZone?: string;
-  readonly everyMs?: number;
-  /** When it was due last, ms since the epoch; null before its first time. */
-  readonly after: number | null;
-}
-
-/** `at`: ms since the epoch; `delayMs`: until then. */
-export type NextTick = { readonly at: number; readonly delayMs: number } | { readonly ended: string };
 
 /** More often than this is not a schedule but a loop. */
 export const EVERY_MS_MIN = 100;
@@ -31,12 +19,12 @@ const CRON_LENGTH_MAX = 200;
 const FIELDS = /^(@[a-zA-Z]+|(\S+\s+){4,5}\S+)$/;
 
 /** `time`: Redis's clock, ms since the epoch. */
-export function nextTick(time: () => Promise<number>): (input: NextTickInput) => Promise<NextTick> {
+export function nextTick(time: () => Promise<number>): (input: TickInput) => Promise<Tick> {
   return async (input) => tickAfter(input, await time());
 }
 
 /** The first time that lies after both `after` and `now`. Pure. A pattern that is none ends the schedule, too. */
-export function tickAfter(input: NextTickInput, now: number): NextTick {
+export function tickAfter(input: TickInput, now: number): Tick {
   try {
     checkTimes(input);
   } catch (error) {
@@ -47,7 +35,7 @@ export function tickAfter(input: NextTickInput, now: number): NextTick {
 }
 
 /** Throws InvalidJobError naming the field. */
-export function checkTimes({ cron, timeZone, everyMs }: Omit<NextTickInput, 'after'>): void {
+export function checkTimes({ cron, timeZone, everyMs }: Omit<TickInput, 'after'>): void {
   if ((cron === undefined) === (everyMs === undefined)) throw new InvalidJobError('cron', 'or everyMs must be given, one of the two.');
   if (everyMs !== undefined && !(Number.isSafeInteger(everyMs) && everyMs >= EVERY_MS_MIN && everyMs <= EVERY_MS_MAX)) {
     throw new InvalidJobError('everyMs', `must be a whole number of ms from ${EVERY_MS_MIN} to ${EVERY_MS_MAX}.`);
@@ -72,7 +60,7 @@ function intervalAfter(everyMs: number, after: number | null, now: number): numb
   return after + everyMs * Math.max(1, Math.floor((now - after) / everyMs) + 1);
 }
 
-function cronAfter({ cron, timeZone, after }: NextTickInput, now: number): number | undefined {
+function cronAfter({ cron, timeZone, after }: TickInput, now: number): number | undefined {
   const next = pattern(cron as string, timeZone).nextRun(new Date(Math.max(now, after ?? now)));
   return next === null ? undefined : next.getTime();
 }

@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { checkTimes, EVERY_MS_MIN, nextTick, tickAfter, type NextTickInput } from '../../src/jobs/next-tick.ts';
+import type { TickInput } from '../../machines/schedule/events.ts';
+import { checkTimes, EVERY_MS_MIN, nextTick, tickAfter } from '../../src/jobs/next-tick.ts';
 import { InvalidJobError } from '../../src/protocol/errors.ts';
 
 const at = (time: string): number => Date.parse(time);
 
 /** The times at which it is due, one after the other, when nothing is ever late. */
-function ticks(input: Omit<NextTickInput, 'after'>, from: string, count: number): readonly string[] {
+function ticks(input: Omit<TickInput, 'after'>, from: string, count: number): readonly string[] {
   const found: string[] = [];
   let after: number | null = null;
   for (let now = at(from); found.length < count;) {
@@ -128,7 +129,7 @@ it('counts from the time that it is given', async () => {
 });
 
 describe('what is no schedule is refused with the field at fault', () => {
-  const refusal = (input: Omit<NextTickInput, 'after'>): unknown => {
+  const refusal = (input: Omit<TickInput, 'after'>): unknown => {
     try {
       checkTimes(input);
     } catch (error) {
