@@ -65,13 +65,21 @@ export type JobContext = KeptSpec & {
 /** The machine's input at the job's first event. Throws EventRejectedError when the event tells nothing of what the job is. */
 export function contextOf(id: string, event: MachineEvent): JobContext {
   const first = event as unknown as JobEvent;
-  if (first.type === 'submit') return fromSpec(first.spec);
+  if (first.type === 'submit') {
+    const context = fromSpec(first.spec);
+    // What is posted at once is numbered here already: one assignment less for the most of all jobs.
+    return isPostedAtOnce(context) ? { ...context, attempt: 1 } : context;
+  }
   if (first.type === 'adopt') return { ...fromSpec(first.spec), entry: first.entry };
   const { origin, attempt } = first as WorkerReport;
   if (origin === undefined) {
     throw new EventRejectedError('unknown_job', `There is no job ${id}: it was never submitted, or has been dropped.`);
   }
   return attempt === undefined ? fromSpec(origin) : { ...fromSpec(origin), attempt };
+}
+
+function isPostedAtOnce({ via, delayMs, unborn, requires }: JobContext): boolean {
+  return via === undefined && delayMs === undefined && unborn === undefined && requires === undefined;
 }
 
 function fromSpec({ via, children, ...spec }: JobSpec): JobContext {

@@ -75,7 +75,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
         tags: ['waits'],
         on: {
           submit: [
-            { guard: 'isPlain', target: 'queued', actions: handOut }, // (1)
+            { guard: 'isPlain', target: 'queued', actions: 'post' }, // (1)
             { guard: 'isPushed', target: 'queued', actions: 'push' },
             { guard: 'isFollowed', target: 'queued' },
             { guard: 'isDelayed', target: 'scheduled' },
@@ -128,7 +128,10 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
         on: {
           ...handedOut,
           end: [{ guard: 'isPlainReport', target: 'done', actions: 'finish' }, ...handedOut.end], // (1)
-          claimed: { guard: 'counts', target: 'processing', actions: ['stopUntaken', 'claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
+          claimed: [
+            { guard: 'isPlainClaim', target: 'processing', actions: ['claim', 'startTimeout'] }, // (1)
+            { guard: 'counts', target: 'processing', actions: ['stopUntaken', 'claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
+          ],
           alive: { guard: 'counts', target: 'processing', actions: ['stopUntaken', 'claim', 'startTimeout', 'setProgress', 'tellProcessing'] },
           released: [
             { guard: 'isTold' },
@@ -146,6 +149,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
         tags: ['handed-out', 'busy'],
         on: {
           ...handedOut,
+          end: [{ guard: 'isPlainReport', target: 'done', actions: ['stopTimeout', 'finish'] }, ...handedOut.end], // (1)
           alive: [
             { guard: 'isPlainSign', target: 'processing', reenter: true }, // (4)
             { guard: 'isSign', target: 'processing', reenter: true, actions: 'setProgress' },

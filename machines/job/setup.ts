@@ -38,8 +38,8 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
       placed: ({ context }) => placedMs(context, settings),
     },
     guards: {
-      isPlain: ({ context: { via, delayMs, unborn, requires } }) =>
-        via === undefined && delayMs === undefined && unborn === undefined && requires === undefined,
+      /** It was numbered with its input. */
+      isPlain: ({ context }) => context.attempt !== undefined,
       isDelayed: ({ context }) => context.delayMs !== undefined,
       isPushed: ({ context }) => context.via === 'rebalance',
       isFollowed: ({ context }) => context.via !== undefined,
@@ -52,11 +52,9 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
       isServed: ({ context }) => isServed(context),
       isOpenChild: ({ context, event }) => event.type === 'childEnded' && context.open?.includes(event.child) === true,
       counts: ({ context, event }) => counts(context, event as WorkerReport),
-      isPlainReport: ({ context, event }) => {
-        const { via, parent, removeOnDone, target, doubt } = context;
-        const plain = via === undefined && parent === undefined && removeOnDone === undefined && target === undefined && doubt === undefined;
-        return plain && counts(context, event as WorkerReport);
-      },
+      isPlainReport: ({ context, event }) => isPlainlyWith(context) && counts(context, event as WorkerReport),
+      isPlainClaim: ({ context, event }) =>
+        isPlainlyWith(context) && event.type === 'claimed' && event.progress === undefined && event.message === undefined && counts(context, event),
       isPlainSign: ({ context, event }) =>
         context.via === undefined &&
         context.doubt === undefined &&
@@ -116,6 +114,7 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
         if (context.via === undefined) enqueue.sendTo(durableActor('dlq', deadLettersOf(context)), buryOf(context, self.id));
       }),
       startTimeout: raise({ type: 'timeout' }, { id: 'timeout', delay: 'timeout' }),
+      stopTimeout: cancel('timeout'),
       stopTimers: enqueueActions(({ enqueue }) => {
         enqueue.cancel('timeout');
         enqueue.cancel('untaken');
@@ -227,6 +226,11 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
 const REASON_LENGTH_MAX = 300;
 /** As the event `childEnded` bounds it. */
 const CHILD_MESSAGE_MAX = 1_024;
+
+/** Nobody but its worker has to do with it. */
+function isPlainlyWith({ via, parent, removeOnDone, target }: JobContext): boolean {
+  return via === undefined && parent === undefined && removeOnDone === undefined && target === undefined;
+}
 
 function isDoubted({ doubt }: JobContext): boolean {
   return doubt !== undefined;
