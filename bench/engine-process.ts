@@ -11,7 +11,8 @@ import { DEFAULT_HEARTBEAT } from '../machines/node/settings.ts';
 import { nodeStatusPublication, nodeStatusSource } from '../src/contracts/citadel.ts';
 import { registerActorType } from '../src/core/kernel.ts';
 import type { HostedType } from '../src/engine/actor-types.ts';
-import { Engine } from '../src/engine/engine.ts';
+import { Engine, type EngineOptions } from '../src/engine/engine.ts';
+import { hostJobs } from '../src/library/job-host.ts';
 import { systemClock } from '../src/engine/system-clock.ts';
 import { connectRedis } from '../src/redis/connect.ts';
 import { parseRedisUrl } from '../src/redis/target.ts';
@@ -19,8 +20,8 @@ import type { ProcessReport } from './process-report.ts';
 
 export interface EngineProcessOptions {
   readonly url: string;
-  /** The fleet reads the status stream; the job has three events: submit, claim, finish. */
-  readonly machine: 'fleet' | 'job';
+  /** The fleet reads the status stream; the job has three events: submit, claim, finish; jobs are those of the product, in full. */
+  readonly machine: 'fleet' | 'job' | 'jobs';
   readonly intervalMs?: number;
 }
 
@@ -30,8 +31,7 @@ const engine = new Engine({
   store: redis.engineStore,
   doorbell: redis.doorbell,
   clock: systemClock,
-  types: options.machine === 'fleet' ? fleetTypes() : [{ registered: registerActorType(jobType()), executors: {} }],
-  sources: options.machine === 'fleet' ? [nodeStatusSource] : [],
+  ...hosted(),
   owner: `bench-${process.pid}`,
   settings: options.intervalMs === undefined ? {} : { observationGapMs: options.intervalMs / 4 },
 });
@@ -41,6 +41,17 @@ process.on('message', (message) => {
   if (message === 'stop') void stop();
 });
 process.send?.(report());
+
+function hosted(): Pick<EngineOptions, 'types' | 'sources' | 'outlets'> {
+  switch (options.machine) {
+    case 'fleet':
+      return { types: fleetTypes(), sources: [nodeStatusSource] };
+    case 'job':
+      return { types: [{ registered: registerActorType(jobType()), executors: {} }] };
+    case 'jobs':
+      return hostJobs({ redis, clock: systemClock, place: async () => ({ reason: 'no fleet' }), warn: console.error }).engine;
+  }
+}
 
 function report(): ProcessReport {
   const { user, system } = process.cpuUsage();

@@ -55,12 +55,32 @@ function compared(appendfsync: Appendfsync, ours: readonly Run[], theirs: readon
   };
   const times = (ratio: number): string => `${ratio.toFixed(2)} ×`;
   return [
-    line('job lives/s', '/s', (run) => run.perSecond, (own, peer) => ({ text: `≥ 2 × BullMQ (is ${times(own / peer)})`, reached: own >= 2 * peer })),
-    line('CPU of 1,000 lives, all processes', 'ms', (run) => run.cpuMicroseconds, (own, peer) => ({ text: `≤ half of BullMQ's (is ${times(own / peer)})`, reached: own <= peer / 2 })),
+    line(
+      'job lives/s',
+      '/s',
+      (run) => run.perSecond,
+      (own, peer) => ({ text: `≥ 2 × BullMQ (is ${times(own / peer)})`, reached: own >= 2 * peer }),
+    ),
+    line(
+      'CPU of 1,000 lives, all processes',
+      'ms',
+      (run) => run.cpuMicroseconds,
+      (own, peer) => ({ text: `≤ half of BullMQ's (is ${times(own / peer)})`, reached: own <= peer / 2 }),
+    ),
     line('of it in Redis', 'ms', (run) => run.redisMicroseconds),
-    line('one job, p50', 'ms', (run) => run.p50, (own) => ({ text: '≤ 2 ms', reached: own <= 2 })),
+    line(
+      'one job, p50',
+      'ms',
+      (run) => run.p50,
+      (own) => ({ text: '≤ 2 ms', reached: own <= 2 }),
+    ),
     line('one job, p99', 'ms', (run) => run.p99),
-    line('Redis bytes per retained job', 'B', (run) => run.bytes, (own, peer) => ({ text: `fewer than BullMQ's (is ${times(own / peer)})`, reached: own < peer })),
+    line(
+      'Redis bytes per retained job',
+      'B',
+      (run) => run.bytes,
+      (own, peer) => ({ text: `fewer than BullMQ's (is ${times(own / peer)})`, reached: own < peer }),
+    ),
   ];
 }
 

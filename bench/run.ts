@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { agent } from './agent.ts';
 import { fleet } from './fleet.ts';
 import { heartbeats } from './heartbeats.ts';
+import { jobs } from './jobs.ts';
 import { printTable, type Figure } from './figures.ts';
 import { latency } from './latency.ts';
 import { memory } from './memory.ts';
@@ -17,6 +18,7 @@ import { transitions } from './transitions.ts';
 const BENCHES: { readonly [name: string]: { readonly title: string; readonly run: (runs: number) => Promise<readonly Figure[]> } } = {
   heartbeats: { title: 'Heartbeats of 760 bytes through the whole engine', run: heartbeats },
   transitions: { title: 'A job of three events, 64 partitions, one engine process', run: transitions },
+  jobs: { title: 'A whole job life: submitted, taken by a worker, done, with its notifications', run: jobs },
   latency: { title: 'Latency at 1,000 events a second', run: latency },
   memory: { title: 'Redis memory of 10,000 nodes', run: memory },
   agent: { title: 'The agent on its machine (one run of a minute)', run: agent },

@@ -9,7 +9,12 @@ import type { Logger } from 'pino';
 import { fleetType } from '../../machines/fleet/definition.ts';
 import { nodeType } from '../../machines/node/definition.ts';
 import { fleetIncidentMessage, nodeStateMessage, nodeStatusPublication, nodeStatusSource, type ChannelMessage } from '../contracts/citadel.ts';
+import { keepWaitingRebalances, rebalanceExecutors, rebalanceStatusSource } from '../contracts/rebalance.ts';
+import { ingestionQueue, ingestionSource, shieldEventsSource } from '../contracts/shield.ts';
+import { SHIELD_STREAMS } from '../contracts/shield-entry.ts';
+import { taskUpdatesSource } from '../contracts/tasks.ts';
 import { createControlPlane } from '../control-plane/control-plane.ts';
+import { Nodes } from '../control-plane/nodes.ts';
 import { registerActorType } from '../core/kernel.ts';
 import type { HostedType } from '../engine/actor-types.ts';
 import { Client } from '../engine/client.ts';
@@ -20,6 +25,14 @@ import { Hub } from '../engine/hub.ts';
 import { createFirstStartToken } from '../http/auth/first-start.ts';
 import { createHttpServer } from '../http/server.ts';
 import { readHttpSettings, readTokenKeys } from '../http/settings.ts';
+import { jobFigures } from '../jobs/figures.ts';
+import { jobIdSource } from '../jobs/job-ids.ts';
+import { createJobs } from '../jobs/jobs.ts';
+import { endedJobs, Placer, type FleetReader } from '../jobs/placer.ts';
+import { createRebalanceJobs } from '../jobs/rebalance.ts';
+import { jobSettingsFrom } from '../jobs/settings.ts';
+import { hostJobs } from '../library/job-host.ts';
+import { untilWorking } from '../library/stand-by.ts';
 import type { Delivery } from '../protocol/command.ts';
 import type { ActorRecord } from '../protocol/record.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
@@ -53,6 +66,10 @@ export type StartControlPlane = (options: ControlPlaneOptions) => Promise<Runnin
 
 /** Two pieces of evidence of the status stream further apart than a quarter of a heartbeat have closed time between them. */
 const OBSERVATION_GAPS_PER_INTERVAL = 4;
+/** A submission is answered when the job can be read, or after so long. */
+const CONFIRM_MS = 1_000;
+/** The agent's record of a waiting rebalance job lives a day and is renewed a few times in it. */
+const KEEP_REBALANCES_MS = 6 * 3_600_000;
 
 export async function startControlPlane({
   redis: target,
@@ -76,12 +93,28 @@ export async function startControlPlane({
   };
   try {
     for (const warning of redis.server.warnings) log.warn(warning);
+    await redis.ensureGroupStreams(SHIELD_STREAMS);
+    log.info('Redis Streams client connected');
+    const texts = { info: (text: string) => log.info(text), error: (text: string) => log.error(text) };
+    const placer = new Placer({ fleet: fleetOf(redis), clock: systemClock, ended: endedJobs(redis.reader) });
+    const hosted = hostJobs({
+      redis,
+      clock: systemClock,
+      place: placer.place,
+      settings: jobSettingsFrom(environment),
+      rebalance: rebalanceExecutors(redis.userEvents, texts),
+      observed: [ingestionQueue],
+      warn: (message) => log.warn(message),
+    });
     const engine = new Engine({
       store: redis.engineStore,
       doorbell: redis.doorbell,
       clock: systemClock,
-      types: fleetTypes(redis, heartbeat),
-      sources: [nodeStatusSource],
+      types: [...fleetTypes(redis, heartbeat), ...hosted.engine.types],
+      sources: [nodeStatusSource, ingestionSource, shieldEventsSource, ...hosted.engine.sources],
+      outlets: hosted.engine.outlets,
+      channels: [rebalanceStatusSource(texts), taskUpdatesSource],
+      intake: redis.intake,
       owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
       warn: (message) => log.warn(message),
       settings: { observationGapMs: Math.ceil(heartbeat.intervalMs / OBSERVATION_GAPS_PER_INTERVAL) },
@@ -90,6 +123,19 @@ export async function startControlPlane({
     const hub = new Hub(redis.reader, systemClock);
     const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
     running.push(() => client.stop());
+    const jobs = createJobs({
+      client,
+      reader: redis.reader,
+      queues: redis.queues,
+      logs: redis.jobLogs,
+      clock: systemClock,
+      time: () => redis.store.time(),
+      now: Date.now,
+      makeId: jobIdSource({ now: Date.now }),
+      source: 'http',
+      confirmMs: CONFIRM_MS,
+      ring: hosted.ring,
+    });
     const controlPlane = createControlPlane({
       engine,
       client,
@@ -97,17 +143,50 @@ export async function startControlPlane({
       types: engine.types,
       time: () => redis.store.time(),
       uptimeMs: () => systemClock.now() - began,
+      jobs: jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock }),
     });
-    const http = await createHttpServer({ controlPlane, settings, tokenKeys, ownSecret: secret, version: version(), logger: log });
+    const http = await createHttpServer({
+      controlPlane,
+      jobs,
+      rebalance: {
+        jobs: createRebalanceJobs({ client, jobs, writer: redis.userEvents, clock: systemClock, now: Date.now }),
+        events: redis.userEvents,
+      },
+      settings,
+      tokenKeys,
+      ownSecret: secret,
+      version: version(),
+      logger: log,
+    });
     running.push(() => http.app.close());
     await client.start();
-    await engine.start();
+    await untilWorking(engine, redis, new AbortController().signal);
+    hosted.start(client);
+    running.push(
+      () => hosted.stop(),
+      repeating(() => keepWaitingRebalances(redis.userEvents), KEEP_REBALANCES_MS, log),
+    );
     const url = await http.app.listen({ host, port });
     return { url, inspectorLink: `${url}/#link=${http.sessions.createLink({ subject: 'admin', role: 'admin', org: null })}`, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** The nodes as placement looks at them. */
+function fleetOf({ reader }: RedisConnections): FleetReader {
+  const nodes = new Nodes(reader);
+  return { listNodes: async (query) => await nodes.list(query), getNode: async (nodeId) => await nodes.get(nodeId) };
+}
+
+/** Does it again and again; returns how to end that. A failure is told, and the next turn comes by itself. */
+function repeating(task: () => Promise<unknown>, everyMs: number, log: Logger): () => Promise<void> {
+  const timer = setInterval(() => void task().catch((error: unknown) => log.warn({ error: String(error) }, 'Upkeep failed')), everyMs);
+  return async () => {
+    clearInterval(timer);
+    await Promise.resolve();
+  };
 }
 
 /** The actor types of a fleet, with the executors that tell the outside. */

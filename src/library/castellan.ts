@@ -20,6 +20,8 @@ import type { StreamSource } from '../protocol/source.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { StoreSettings } from '../redis/store.ts';
 import { describeTarget, parseRedisUrl, type RedisTarget } from '../redis/target.ts';
+import { untilWorking } from './stand-by.ts';
+import { hostJobs, type HostedJobs, type JobHostOptions } from './job-host.ts';
 import { hostActorType, type ActorOf, type ActorType, type EventOf } from './actor-type.ts';
 
 /** Where warnings go: a console, a pino logger, anything with these. */
@@ -44,6 +46,11 @@ export interface ClientOptions<Types extends readonly ActorType[]> {
 export interface CastellanOptions<Types extends readonly ActorType[]> extends ClientOptions<Types> {
   /** Streams of other systems, read in place. */
   readonly sources?: readonly StreamSource[];
+  /**
+   * Runs jobs too: those of `createJobClient`, for workers of `createWorker` and any other on the same queues. `place` finds a node for a
+   * job that requires something of it; without it such a job waits, and says so.
+   */
+  readonly jobs?: Partial<Pick<JobHostOptions, 'place' | 'settings' | 'machine'>>;
   /** Bounds of the engine. Defaults: DEFAULT_SETTINGS. */
   readonly settings?: Partial<EngineSettings>;
 }
@@ -72,6 +79,7 @@ interface Parts {
   readonly redis: RedisConnections;
   readonly client: Client;
   readonly engine: Engine | undefined;
+  readonly hosted: HostedJobs | undefined;
 }
 
 type Lifecycle =
@@ -79,9 +87,6 @@ type Lifecycle =
   | { readonly state: 'starting'; readonly abort: AbortController; readonly started: Promise<Parts> }
   | { readonly state: 'running'; readonly parts: Parts }
   | { readonly state: 'stopping'; readonly stopped: Promise<void> };
-
-/** How often a start looks whether another engine works on the partitions. */
-const STANDBY_LOOK_MS = 100;
 
 /** What a client does; made by `createClient`. All methods but `start` and `stop` throw StoppedError while it does not run. */
 export class CastellanClient<const Types extends readonly ActorType[]> {
@@ -245,7 +250,7 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
   }
 
   async #open(signal: AbortSignal): Promise<Parts> {
-    const { redis: given, prefix, store, sources = [], settings = {} } = this.#options;
+    const { redis: given, prefix, store, sources = [], settings = {}, jobs } = this.#options;
     const log = logOf(this.#options);
     const target = typeof given === 'string' ? parseRedisUrl(given, 'redis') : { port: 6379, db: 0, tls: false, ...given };
     const redis = await connectRedis(target, {
@@ -255,24 +260,29 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
     });
     for (const warning of redis.server.warnings) log.warn(warning);
     const hub = new Hub(redis.reader, systemClock);
-    const types = new HostedTypes(this.#withEngine ? this.#hosted : this.#hosted.map(withoutEffects));
+    const hosted =
+      jobs === undefined || !this.#withEngine ? undefined : hostJobs({ redis, clock: systemClock, place: nowhere, ...jobs, warn: (text) => log.warn(text) });
+    const all = [...this.#hosted, ...(hosted?.engine.types ?? [])];
+    const types = new HostedTypes(this.#withEngine ? all : all.map(withoutEffects));
     const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types, clock: systemClock });
     const engine = this.#withEngine
       ? new Engine({
           store: redis.engineStore,
           doorbell: redis.doorbell,
           clock: systemClock,
-          types: this.#hosted,
-          sources,
+          types: all,
+          sources: [...sources, ...(hosted?.engine.sources ?? [])],
+          outlets: hosted?.engine.outlets ?? [],
           owner: ownerName(),
           settings,
           warn: (message) => log.warn(message),
         })
       : undefined;
-    const parts: Parts = { redis, client, engine };
+    const parts: Parts = { redis, client, engine, hosted };
     try {
       await client.start();
-      if (engine !== undefined) await working(engine, redis, signal);
+      if (engine !== undefined) await untilWorking(engine, redis, signal);
+      hosted?.start(client);
       if (signal.aborted) throw new StoppedError('The start ended because stop() was called.');
       return parts;
     } catch (error) {
@@ -289,27 +299,9 @@ export class Castellan<const Types extends readonly ActorType[]> extends Castell
   }
 }
 
-/** Invariant 2. */
-async function working(engine: Engine, redis: RedisConnections, signal: AbortSignal): Promise<void> {
-  const done = new AbortController();
-  const ended = AbortSignal.any([done.signal, signal]);
-  const elsewhere = async (): Promise<void> => {
-    while (!ended.aborted) {
-      await systemClock.sleep(STANDBY_LOOK_MS, ended);
-      // A Redis that is away for a moment is asked again.
-      const partitions = ended.aborted ? [] : await redis.reader.partitions().catch(() => []);
-      if (partitions.length > 0 && partitions.every(({ owner }) => owner !== null)) return;
-    }
-  };
+async function close({ client, engine, hosted, redis }: Parts): Promise<void> {
   try {
-    await Promise.race([engine.start(), elsewhere()]);
-  } finally {
-    done.abort();
-  }
-}
-
-async function close({ client, engine, redis }: Parts): Promise<void> {
-  try {
+    await hosted?.stop();
     await Promise.all([client.stop(), engine?.stop()]);
   } finally {
     await redis.close();
@@ -321,6 +313,10 @@ async function abandon(abort: AbortController, started: Promise<Parts>): Promise
   abort.abort();
   const parts = await started.catch(() => undefined);
   if (parts !== undefined) await close(parts);
+}
+
+async function nowhere(): Promise<{ readonly reason: string }> {
+  return await Promise.resolve({ reason: 'there is no fleet here: createCastellan was given no jobs.place' });
 }
 
 /** A client runs no effects, so it needs no executors. */

@@ -8,16 +8,19 @@ import type { Redis } from 'ioredis';
 import type { Doorbell, EngineStore, Intake } from '../engine/ports.ts';
 import type { ReplyListener } from '../engine/read-ports.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
-import type { Queues } from '../protocol/queues.ts';
+import type { ProgressListener, QueueObserver, Queues } from '../protocol/queues.ts';
 import type { RebalanceWriter } from '../protocol/rebalance.ts';
 import type { UserEvents } from '../protocol/user-events.ts';
 import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
 import { checkFormat } from './format.ts';
 import { createDoorbell } from './doorbell.ts';
+import { ensureGroupStreams, type GroupStream } from './group-streams.ts';
 import { createIntake } from './intake.ts';
 import { createJobLogs } from './job-log.ts';
 import { createKeys, type Keys } from './keys.ts';
+import { createProgressListener } from './progress-listener.ts';
+import { createQueueObserver } from './queue-observer.ts';
 import { createQueues } from './queues.ts';
 import { createRedisReader, type RedisReader } from './reader.ts';
 import { createReplyListener } from './replies.ts';
@@ -38,7 +41,11 @@ export interface RedisConnections {
   readonly intake: Intake;
   /** Worker queues, and what workers wrote of their jobs. */
   readonly queues: Queues;
+  readonly queueObserver: QueueObserver;
+  readonly jobProgress: ProgressListener;
   readonly jobLogs: JobLogs;
+  /** Makes streams and their groups where they are missing; throws RedisUnusableError when a key of that name holds something else. */
+  ensureGroupStreams(streams: readonly GroupStream[]): Promise<void>;
   /** Events for users' sockets, and the keys of the rebalance agent. */
   readonly userEvents: UserEvents & RebalanceWriter;
   readonly server: ServerReport;
@@ -76,7 +83,10 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
       replies: createReplyListener(subscriber, keys),
       intake: await createIntake(shared, subscriber, keys),
       queues: createQueues(shared),
+      queueObserver: createQueueObserver(shared),
+      jobProgress: createProgressListener(subscriber),
       jobLogs: createJobLogs(shared),
+      ensureGroupStreams: async (streams) => await ensureGroupStreams(shared, streams),
       userEvents: createUserEvents({ client: shared, subscriber, keys }),
       server,
       close,
