@@ -12,9 +12,9 @@ import { nodeFacts, type NodeFacts } from '../fleet/node-facts.ts';
 import { placeJob, type PlacementDecision, type UnplacedCode } from '../fleet/placement.ts';
 import type { NodeQuery, NodeView, Page } from '../protocol/control-plane.ts';
 import { actorKey } from '../protocol/ids.ts';
-import { JOB_END_STATES } from '../protocol/job.ts';
 import { decodeRecord } from '../protocol/stored-record.ts';
 import { RecentlyPlaced, type RecentSettings } from './recent-placements.ts';
+import { isEnd } from './states.ts';
 
 /** The node actors as they are shown: the control plane's list. */
 export interface FleetReader {
@@ -178,9 +178,7 @@ export class Placer {
 export function endedJobs(reader: Pick<ActorReader, 'getActors'>): (jobIds: readonly string[]) => Promise<readonly boolean[]> {
   return async (jobIds) => {
     const views = await reader.getActors(jobIds.map((jobId) => actorKey('job', jobId)));
-    return views.map(
-      (view) => view === undefined || Object.keys(decodeRecord(view.record).entered).some((path) => (JOB_END_STATES as readonly string[]).includes(path)),
-    );
+    return views.map((view) => view === undefined || Object.keys(decodeRecord(view.record).entered).some(isEnd));
   };
 }
 
