@@ -103,4 +103,5 @@ export type { ActorKey } from './protocol/ids.ts';
 export type { Json, JsonObject } from './protocol/json.ts';
 export type { ActorRecord, MachineEventJson, TimerState, Transition } from './protocol/record.ts';
 export type { Schema } from './protocol/schema.ts';
-export type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from './protocol/source.ts';
+export type { Outlet, OutletEntry } from './protocol/outlet.ts';
+export type { ChannelSource, DecodedEntry, DecodedMessage, EntryFields, ListSource, ReadMessage, RejectedEntry, StreamSource } from './protocol/source.ts';

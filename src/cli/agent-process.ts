@@ -20,6 +20,8 @@ const RESTART_MS_LAST = 30_000;
 const WELL_AFTER_MS = 60_000;
 /** The agent ends within a second; one that hangs is killed. */
 const STOP_MS_MAX = 5_000;
+/** For jobs under way, within it; what is left then is handed out again. */
+const GRACE_S = 4;
 
 export interface AgentProcessOptions {
   readonly nodeId: string;
@@ -68,7 +70,7 @@ export class AgentProcess {
 
   #spawn(deaths: number): void {
     const { nodeId, statusPort, environment, cacheDir, log } = this.#options;
-    const args = [...NODE_FLAGS, mainModule(), 'work', '--mode=redis', `--node-id=${nodeId}`, `--status-port=${statusPort}`];
+    const args = [...NODE_FLAGS, mainModule(), 'work', '--mode=redis', `--grace=${GRACE_S}`, `--node-id=${nodeId}`, `--status-port=${statusPort}`];
     const child = spawn(process.execPath, args, { env: { ...environment, NODE_COMPILE_CACHE: cacheDir }, stdio: ['ignore', 2, 2, 'ipc'] });
     this.#state = { kind: 'running', child, since: performance.now(), deaths };
     const { promise, resolve } = Promise.withResolvers<string>();

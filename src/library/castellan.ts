@@ -16,7 +16,8 @@ import type { EngineSettings } from '../engine/settings.ts';
 import { systemClock } from '../engine/system-clock.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import { StoppedError } from '../protocol/errors.ts';
-import type { StreamSource } from '../protocol/source.ts';
+import type { Outlet } from '../protocol/outlet.ts';
+import type { ChannelSource, ListSource, StreamSource } from '../protocol/source.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { StoreSettings } from '../redis/store.ts';
 import { describeTarget, parseRedisUrl, type RedisTarget } from '../redis/target.ts';
@@ -46,6 +47,11 @@ export interface ClientOptions<Types extends readonly ActorType[]> {
 export interface CastellanOptions<Types extends readonly ActorType[]> extends ClientOptions<Types> {
   /** Streams of other systems, read in place. */
   readonly sources?: readonly StreamSource[];
+  /** Types that live outside: messages to them become entries of other systems' streams. */
+  readonly outlets?: readonly Outlet[];
+  /** Lists and channels of other systems, each read by one process in all. */
+  readonly lists?: readonly ListSource[];
+  readonly channels?: readonly ChannelSource[];
   /**
    * Runs jobs too: those of `createJobClient`, for workers of `createWorker` and any other on the same queues. `place` finds a node for a
    * job that requires something of it; without it such a job waits, and says so.
@@ -250,7 +256,7 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
   }
 
   async #open(signal: AbortSignal): Promise<Parts> {
-    const { redis: given, prefix, store, sources = [], settings = {}, jobs } = this.#options;
+    const { redis: given, prefix, store, sources = [], outlets = [], lists = [], channels = [], settings = {}, jobs } = this.#options;
     const log = logOf(this.#options);
     const target = typeof given === 'string' ? parseRedisUrl(given, 'redis') : { port: 6379, db: 0, tls: false, ...given };
     const redis = await connectRedis(target, {
@@ -272,7 +278,10 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
           clock: systemClock,
           types: all,
           sources: [...sources, ...(hosted?.engine.sources ?? [])],
-          outlets: hosted?.engine.outlets ?? [],
+          outlets: [...outlets, ...(hosted?.engine.outlets ?? [])],
+          lists,
+          channels,
+          intake: redis.intake,
           owner: ownerName(),
           settings,
           warn: (message) => log.warn(message),
