@@ -17,8 +17,14 @@ export interface CatalogueParameter {
   readonly required?: true;
   /** The environment variable that carries it. */
   readonly env?: string;
+  /** What the variable is set to, `{}` replaced by the value; default: the value alone. */
+  readonly format?: string;
   /** Arguments that carry it, each `{}` replaced by the value: never parsed by a shell. */
   readonly args?: readonly string[];
+}
+
+export interface CatalogueSecret {
+  readonly description: string;
 }
 
 export type HealthCheck =
@@ -37,6 +43,10 @@ export interface CatalogueService {
   readonly image: string;
   readonly command?: readonly string[];
   readonly env?: { readonly [name: string]: string };
+  /** By the environment variable that carries it. Made once on the node, kept in its own folder; in no configuration, report or log. See `secretsOf`. */
+  readonly secrets?: { readonly [env: string]: CatalogueSecret };
+  /** Who the processes run as, where it is not the image's own choice: spares the capabilities for changing users. */
+  readonly user?: string;
   readonly parameters?: { readonly [name: string]: CatalogueParameter };
   /** Container port → loopback port of the node. */
   readonly ports: readonly { readonly container: number; readonly host: number }[];
@@ -44,7 +54,7 @@ export interface CatalogueService {
   readonly volumes: readonly { readonly name: string; readonly path: string }[];
   readonly gpu?: { readonly required: boolean; readonly memoryMb: number };
   readonly diskGb: number;
-  readonly limits: { readonly memoryMb?: number; readonly cpus?: number; readonly pids: number };
+  readonly limits: { readonly memoryMb?: number; readonly cpus?: number; readonly pids: number; readonly sharedMemoryMb?: number };
   /** The root file system cannot be written, except volumes and /tmp. */
   readonly readOnlyRoot?: boolean;
   /** Capabilities that the image cannot do without; all others are dropped. */
