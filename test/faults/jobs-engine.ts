@@ -1,10 +1,8 @@
 /** An engine with nodes, their fleet and jobs, wired as the control plane wires it, with its times scaled down. */
 import { fleetType } from '../../machines/fleet/definition.ts';
-import { jobType } from '../../machines/job/definition.ts';
 import { DEFAULT_JOB_MACHINE } from '../../machines/job/settings.ts';
 import { nodeType } from '../../machines/node/definition.ts';
 import { fleetIncidentMessage, nodeStateMessage, nodeStatusSource, type ChannelMessage } from '../../src/contracts/citadel.ts';
-import { dlqOutlet, jobReportsSource, queueOutlet, workerQueueContract } from '../../src/contracts/worker-jobs.ts';
 import { Nodes } from '../../src/control-plane/nodes.ts';
 import { registerActorType } from '../../src/core/kernel.ts';
 import { Client } from '../../src/engine/client.ts';
@@ -13,12 +11,9 @@ import { Hub } from '../../src/engine/hub.ts';
 import type { EngineSettings } from '../../src/engine/settings.ts';
 import { systemClock } from '../../src/engine/system-clock.ts';
 import { endedJobs, Placer, type FleetReader } from '../../src/jobs/placer.ts';
-import { QueueWarden } from '../../src/jobs/queue-warden.ts';
-import { withdrawJobExecutor } from '../../src/jobs/withdraw-job.ts';
+import { hostJobs } from '../../src/library/job-host.ts';
 import type { Delivery } from '../../src/protocol/command.ts';
-import { closeClient, connectFirst, createWriteClient } from '../../src/redis/clients.ts';
 import { connectRedis } from '../../src/redis/connect.ts';
-import { createQueueObserver } from '../../src/redis/queue-observer.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
 
 export interface JobsEngineOptions {
@@ -37,17 +32,14 @@ export interface JobsEngine {
 }
 
 export async function startJobsEngine({ url, heartbeatMs, leaseMs, paceMs, placedMs = 1_000, engine: settings }: JobsEngineOptions): Promise<JobsEngine> {
-  const target = parseRedisUrl(url);
-  const redis = await connectRedis(target);
-  const looking = createWriteClient(target, {});
-  await connectFirst(looking, target);
+  const redis = await connectRedis(parseRedisUrl(url));
   const list = new Nodes(redis.reader);
   const nodes: FleetReader = { listNodes: (query) => list.list(query), getNode: (nodeId) => list.get(nodeId) };
   const placer = new Placer({ fleet: nodes, clock: systemClock, ended: endedJobs(redis.reader) });
   const heartbeat = { intervalMs: heartbeatMs, missedDegraded: 2, missedOffline: 3, skewMs: 0 };
   const machine = { ...DEFAULT_JOB_MACHINE, leaseMs, askMs: 2 * leaseMs, paceMs, lookMs: 200, lookMsMax: 500, placedMs };
   const publishing = (encode: (delivery: Delivery) => ChannelMessage) => async (delivery: Delivery) => await redis.store.publish([encode(delivery)]);
-  const nobody = (): Promise<void> => Promise.reject(new Error('No job here belongs to a user.'));
+  const hosted = hostJobs({ redis, clock: systemClock, place: placer.place, machine, warn: (message) => console.warn(message) });
   const engine = new Engine({
     store: redis.engineStore,
     doorbell: redis.doorbell,
@@ -55,13 +47,10 @@ export async function startJobsEngine({ url, heartbeatMs, leaseMs, paceMs, place
     types: [
       { registered: registerActorType(nodeType(heartbeat)), executors: { publishNodeState: publishing(nodeStateMessage) } },
       { registered: registerActorType(fleetType(heartbeat)), executors: { publishFleetIncident: publishing(fleetIncidentMessage) } },
-      {
-        registered: registerActorType(jobType({ place: placer.place }, machine)),
-        executors: { withdrawJob: withdrawJobExecutor(redis.queues), pushRebalance: nobody, tellRebalance: nobody },
-      },
+      ...hosted.engine.types,
     ],
-    sources: [nodeStatusSource, jobReportsSource],
-    outlets: [queueOutlet, dlqOutlet],
+    sources: [nodeStatusSource, ...hosted.engine.sources],
+    outlets: hosted.engine.outlets,
     owner: `jobs-${process.pid}`,
     settings: { observationGapMs: Math.ceil(heartbeatMs / 4), ...settings },
   });
@@ -73,26 +62,15 @@ export async function startJobsEngine({ url, heartbeatMs, leaseMs, paceMs, place
     types: engine.types,
     clock: systemClock,
   });
-  const warden = new QueueWarden({
-    observer: createQueueObserver(looking),
-    queues: redis.queues,
-    client,
-    contract: workerQueueContract,
-    clock: systemClock,
-    leaseMs,
-    time: () => redis.store.time(),
-    reject: (letters) => redis.store.reject(letters),
-  });
   await client.start();
   await engine.start();
-  warden.start();
+  hosted.start(client);
   return {
     nodes,
     async stop() {
-      await warden.stop();
+      await hosted.stop();
       await engine.stop();
       await client.stop();
-      await closeClient(looking);
       await redis.close();
     },
   };

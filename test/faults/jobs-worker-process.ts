@@ -3,8 +3,9 @@
  * and tell progress as often as they say (`tellMs`).
  *
  * Argument: JSON of {@link JobsWorkerOptions}. Ends with its parent; SIGTERM stops the worker properly.
- * Each run is counted in the hash {@link RUNS} under `<job> <attempt>` before anything else is done.
+ * Each run is put into the set {@link RUNS} as `<job> <attempt> <id of its own>` before anything else is done: a repeat after a lost reply adds nothing.
  */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { DEFAULT_QUEUE } from '../../src/protocol/job-progress.ts';
@@ -31,7 +32,7 @@ if (import.meta.main) {
     type: 'WORK',
     handler: async ({ id, attempt, payload, progress }) => {
       const { ms, tellMs } = payload as { readonly ms: number; readonly tellMs?: number };
-      await redis.hincrby(RUNS, `${id} ${attempt}`, 1);
+      await redis.sadd(RUNS, `${id} ${attempt} ${randomUUID()}`);
       const telling = tellMs === undefined ? undefined : setInterval(() => progress(1), tellMs);
       await sleep(ms);
       clearInterval(telling);
