@@ -78,6 +78,8 @@ export class InertSystem {
 export class Interpreter {
   readonly system = new InertSystem();
   readonly #scope;
+  /** First snapshots of machines whose start runs no action and takes no transition. */
+  readonly #quietStarts = new WeakMap<AnyStateMachine, AnyMachineSnapshot>();
   #actions: CollectedAction[] = [];
 
   constructor() {
@@ -106,10 +108,20 @@ export class Interpreter {
     return machine.transition(snapshot, event, this.#enter(self)) as AnyMachineSnapshot;
   }
 
-  /** The first macrostep. XState keeps what was thrown in an error snapshot; here it is thrown. */
+  /**
+   * The first macrostep. XState keeps what was thrown in an error snapshot; here it is thrown. Where nothing happens on the way in,
+   * all first snapshots are alike but for their context, and the first one made serves for all (half of the cost of a first step).
+   */
   initial(machine: AnyStateMachine, input: unknown, self: Self): AnyMachineSnapshot {
+    const known = this.#quietStarts.get(machine);
+    if (known !== undefined) {
+      this.#enter(self);
+      const context = contextFactory(machine);
+      return { ...known, context: context({ input, self, spawn: refuseSpawn }) } as AnyMachineSnapshot;
+    }
     const snapshot = machine.getInitialSnapshot(this.#enter(self), input) as AnyMachineSnapshot;
     if (snapshot.status === 'error') throw snapshot.error;
+    if (this.#actions.length === 0 && startsQuietly(machine, snapshot)) this.#quietStarts.set(machine, snapshot);
     return snapshot;
   }
 
@@ -130,6 +142,34 @@ export class Interpreter {
     this.#scope.id = self.id;
     return this.#scope as never;
   }
+}
+
+type ContextFactory = (args: { readonly input: unknown; readonly self: Self; readonly spawn: () => never }) => unknown;
+
+function contextFactory(machine: AnyStateMachine): ContextFactory {
+  return machine.config.context as unknown as ContextFactory;
+}
+
+function refuseSpawn(): never {
+  throw new StepRefusal('imperative_call', 'A context factory spawned an actor at one start and none at another; spawn in an entry action.');
+}
+
+/** Its context comes from a factory that spawns nothing, and it still is where it began: no state on the way in does or decides anything. */
+function startsQuietly(machine: AnyStateMachine, snapshot: AnyMachineSnapshot): boolean {
+  if (typeof machine.config.context !== 'function' || snapshot.status !== 'active' || Object.keys(snapshot.children).length > 0) return false;
+  const first = [...firstNodes(rootOf(machine))];
+  const active = new Set(activeNodes(snapshot));
+  return first.length === active.size && first.every((node) => active.has(node) && isQuiet(node));
+}
+
+function* firstNodes(node: StateNodeView): Generator<StateNodeView> {
+  yield node;
+  if (node.type === 'compound') for (const target of node.initial?.target ?? []) yield* firstNodes(target);
+  if (node.type === 'parallel') for (const child of Object.values(node.states)) if (child.type !== 'history') yield* firstNodes(child);
+}
+
+function isQuiet({ entry, always, after, invoke, initial }: StateNodeView): boolean {
+  return entry.length === 0 && (always?.length ?? 0) === 0 && after.length === 0 && invoke.length === 0 && (initial?.actions.length ?? 0) === 0;
 }
 
 /** Stands in for every child's logic (1). */
@@ -232,7 +272,7 @@ export interface StateNodeView {
   readonly states: { readonly [key: string]: StateNodeView };
   readonly entry: readonly unknown[];
   readonly exit: readonly unknown[];
-  readonly initial: { readonly actions: readonly unknown[] } | undefined;
+  readonly initial: { readonly target: readonly StateNodeView[]; readonly actions: readonly unknown[] } | undefined;
   readonly always: readonly TransitionView[] | undefined;
   readonly after: readonly (TransitionView & { readonly eventType: string; readonly delay: string | number })[];
   readonly transitions: ReadonlyMap<string, readonly TransitionView[]>;

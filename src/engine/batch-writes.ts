@@ -259,7 +259,9 @@ export class BatchWrites {
         if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered, key, dirty.before, record, index);
         if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
       }
-      this.#context.cacheSet(dirty.actor, json?.length);
+      // Who only waits to be dropped would fill the memory with what nobody asks for.
+      if (isKept(dirty.hosted, record)) this.#context.evict(key);
+      else this.#context.cacheSet(dirty.actor, json?.length);
       if (dirty.document === undefined) continue;
       documents.push([key, dirty.document]);
       const publication = dirty.hosted.publishDocument?.(key, dirty.document, record);
@@ -307,6 +309,12 @@ export class BatchWrites {
     const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
     return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }
+}
+
+function isKept({ keep }: HostedType, { entered }: ActorRecord): boolean {
+  if (keep === undefined) return false;
+  for (const path in entered) if (keep[path] !== undefined) return true;
+  return false;
 }
 
 function timerWrites(writes: ReadonlyMap<string, number | null>): CommitRequest['timers'] {

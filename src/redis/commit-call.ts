@@ -4,6 +4,7 @@
 import type { CommitRequest, CommitResult, TimerWrites } from '../engine/ports.ts';
 import type { FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
+import { packToText } from './pack-text.ts';
 
 /** Dead letters kept per partition. */
 export const DEAD_LETTERS_MAX = 10_000;
@@ -41,7 +42,7 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   pushAll(args, request.invoking.remove);
   pushAll(args, request.removed);
   pushAll(args, request.deadLetters);
-  for (const { count, pack } of request.feed) args.push(count, pack);
+  for (const { count, pack } of request.feed) args.push(count, packToText(pack));
   for (const { entries } of adds) {
     args.push(entries.length * 2);
     for (const [, , key, enteredAt] of entries) args.push(enteredAt, key);

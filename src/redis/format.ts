@@ -2,14 +2,14 @@
  * Which form the stored data has. A program that reads another form must not guess: it would take a journal that it cannot
  * read for one that was trimmed.
  *
- * Raise {@link STORED_FORMAT} with every change of src/protocol/stored-record.ts, feed-pack.ts, inbox-entry.ts or keys.ts
+ * Raise {@link STORED_FORMAT} with every change of src/protocol/stored-record.ts, feed-pack.ts, inbox-entry.ts, or of pack-text.ts or keys.ts
  * after which older data reads differently.
  */
 import type { Redis } from 'ioredis';
 import { RedisUnusableError } from '../protocol/errors.ts';
 import type { Keys } from './keys.ts';
 
-export const STORED_FORMAT = '1';
+export const STORED_FORMAT = '2';
 
 /** Marks an unmarked data set; throws RedisUnusableError when the mark is another program's. */
 export async function checkFormat(client: Redis, keys: Keys): Promise<void> {

@@ -14,6 +14,7 @@ import { createDeadLetterReader } from './dead-letter-reader.ts';
 import { createFunctionLibrary, requireAll, runPipeline, type FunctionCall } from './function-library.ts';
 import { createIndexReader } from './index-reader.ts';
 import { timerMember, type Keys } from './keys.ts';
+import { packFromText } from './pack-text.ts';
 
 export interface RedisReader extends ActorReader, CursorReader {
   /** How many actors of the type there are, or are in that state. */
@@ -79,7 +80,10 @@ export function createRedisReader({ client, blocking, keys }: ReaderConnections)
 
   const readPacks: RedisReader['readPacks'] = async (addresses) => {
     const replies = await run(addresses.map(({ partition, type, id }) => command('xrange', keys.partition(partition).feed(type), id, id)));
-    return replies.map((entries) => fieldOf((entries as StreamEntry[])[0], 'p') ?? null);
+    return replies.map((entries) => {
+      const text = fieldOf((entries as StreamEntry[])[0], 'p');
+      return text === undefined ? null : packFromText(text);
+    });
   };
 
   return {
