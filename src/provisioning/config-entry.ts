@@ -9,8 +9,8 @@ import { CONFIG_JOB_TYPE } from '../protocol/device-config.ts';
 import { ids, type ConfigNames } from './config-names.ts';
 import { isPlainObject } from './config-bounds.ts';
 
-/** A configuration at all its limits is some 30 KB. */
-export const PAYLOAD_LENGTH_MAX = 65_536;
+/** An inbox's largest event. A configuration at all its limits is some 30 KB; a larger one is still read, to say which field is too large. */
+export const PAYLOAD_LENGTH_MAX = 1_048_576;
 
 export interface ConfigRequest {
   readonly kind: 'config';
