@@ -1,0 +1,120 @@
+/**
+ * What a device keeps, and what its events change in that. Pure; the states stand in machine.ts.
+ *
+ * 1. A desired configuration stands for itself: what an earlier revision set and a later one leaves out is in the later one, too,
+ *    so a node that missed a revision misses nothing.
+ * 2. Revisions only grow, and begin after whatever the node has ever told of, also when we forgot it.
+ */
+import type { DeviceConfig, ServiceChoice } from '../../src/protocol/device-config.ts';
+import type { AlertCondition, DeviceEvent } from './events.ts';
+
+export type AlertKind = AlertCondition['kind'];
+export type Report = Extract<DeviceEvent, { type: 'report' }>;
+
+export type DeviceContext = {
+  readonly id: string;
+  readonly clientId: string | null;
+  readonly hostname: string | null;
+  /** Hashed. */
+  readonly machine: string | null;
+  readonly address: string | null;
+  readonly lifetimeMs: number;
+  readonly name: string | null;
+  readonly orgId: string | null;
+  /** Chosen when it was approved. */
+  readonly nodeId: string | null;
+  readonly approvedBy: string | null;
+  /** Who denied or revoked it. */
+  readonly endedBy: string | null;
+  /** Its token was given out. */
+  readonly redeemed: boolean;
+  /** The node that reported with its code. */
+  readonly seenAs: string | null;
+  readonly node: 'online' | 'degraded' | 'offline' | 'unknown' | null;
+  readonly health: { readonly services: 'ok' | 'degraded' | 'failed'; readonly gpu: 'normal' | 'high'; readonly celsius: number | null };
+  readonly desired: { readonly revision: number; readonly config: DeviceConfig; readonly by: string } | null;
+  readonly applied: number | null;
+  /** The newest revision that anybody ever spoke of. (2) */
+  readonly newest: number;
+  /** Pushes of the present revision. */
+  readonly pushes: number;
+  /** The newest push was not answered in time. */
+  readonly silent: boolean;
+  /** What the newest report says is missing. */
+  readonly fault: string | null;
+  /** Conditions that its alerts were told are on. */
+  readonly alerting: readonly AlertKind[];
+  readonly lateReports: number;
+  /** Why it is not running; null when it runs. */
+  readonly reason: string | null;
+};
+
+export type DeviceChange = Partial<DeviceContext>;
+
+export function contextOf(id: string): DeviceContext {
+  return {
+    id,
+    clientId: null,
+    hostname: null,
+    machine: null,
+    address: null,
+    lifetimeMs: 0,
+    name: null,
+    orgId: null,
+    nodeId: null,
+    approvedBy: null,
+    endedBy: null,
+    redeemed: false,
+    seenAs: null,
+    node: null,
+    health: { services: 'ok', gpu: 'normal', celsius: null },
+    desired: null,
+    applied: null,
+    newest: 0,
+    pushes: 0,
+    silent: false,
+    fault: null,
+    alerting: [],
+    lateReports: 0,
+    reason: null,
+  };
+}
+
+export function requested(event: Extract<DeviceEvent, { type: 'request' }>): DeviceChange {
+  const { clientId, hostname = null, machine = null, address, lifetimeMs } = event;
+  return { clientId, hostname, machine, address, lifetimeMs };
+}
+
+export function saved(context: DeviceContext, { by, config }: Extract<DeviceEvent, { type: 'configure' }>): DeviceChange {
+  const { desired, applied } = context;
+  const revision = Math.max(desired?.revision ?? 0, context.newest) + 1; // (2)
+  const known = desired === null ? config : merged(desired.config, config, applied !== null && applied >= desired.revision);
+  return { desired: { revision, config: known, by }, newest: revision, pushes: 0, silent: false, fault: null, name: known.deviceName ?? context.name };
+}
+
+/** `isApplied`: the node has stopped what the earlier configuration asked to be stopped; it is not asked again. (1) */
+export function merged(before: DeviceConfig, next: DeviceConfig, isApplied: boolean): DeviceConfig {
+  const { replaceServices: replacedBefore, ...kept } = before;
+  const replace = next.replaceServices === true || (replacedBefore === true && !isApplied);
+  const { replaceServices: _asked, ...asked } = next;
+  const services = next.replaceServices === true ? next.services : together(before.services, next.services);
+  return { ...kept, ...asked, ...(services === undefined ? {} : { services }), ...(replace ? { replaceServices: true } : {}) };
+}
+
+function together(before: readonly ServiceChoice[] | undefined, next: readonly ServiceChoice[] | undefined): readonly ServiceChoice[] | undefined {
+  if (before === undefined || next === undefined) return next ?? before;
+  const named = new Set(next.map(({ name }) => name));
+  return [...before.filter(({ name }) => !named.has(name)), ...next];
+}
+
+/** It speaks of the present revision; a manual configuration has none and counts while no other is awaited. */
+export function isPresent({ desired, silent, applied }: DeviceContext, { desiredRevision }: Report): boolean {
+  if (desiredRevision !== null) return desiredRevision === desired?.revision;
+  return desired === null || (applied === desired.revision && !silent);
+}
+
+/** The hot GPU's threshold that the configuration asks for; null: the node's own. °C. */
+export function gpuHighOf(context: DeviceContext): number | null {
+  const asked = context.desired?.config.alertOnHighTemp;
+  return typeof asked === 'number' ? asked : null;
+}
