@@ -26,11 +26,33 @@ export type EngineAnswer =
   /** There is no engine, or it does not answer. */
   | { readonly kind: 'unreachable'; readonly reason: string };
 
-/** Asks once. `path` begins with `/` and holds nothing that was not encoded. */
-export function askEngine(address: EngineAddress, method: 'GET' | 'POST', path: string, signal: AbortSignal): Promise<EngineAnswer> {
+export type EngineMethod = 'GET' | 'POST' | 'DELETE';
+
+/** Asks once. `path` begins with `/` and holds nothing that was not encoded. `body` is sent as JSON. */
+export async function askEngine(address: EngineAddress, method: EngineMethod, path: string, signal: AbortSignal, body?: unknown): Promise<EngineAnswer> {
+  const answer = await askEngineBytes(address, method, path, signal, body);
+  return answer.kind === 'answered' ? { ...answer, body: parsed(answer.body.toString()) } : answer;
+}
+
+export type EngineBytes = { readonly kind: 'answered'; readonly status: number; readonly body: Buffer } | Extract<EngineAnswer, { kind: 'unreachable' }>;
+
+/** As {@link askEngine}, for an answer that is no JSON. With `onPart` each part is handed on as it comes, and `body` has but the first of them. */
+export function askEngineBytes(
+  address: EngineAddress,
+  method: EngineMethod,
+  path: string,
+  signal: AbortSignal,
+  body?: unknown,
+  onPart?: (part: Buffer) => void,
+): Promise<EngineBytes> {
   return new Promise((resolve) => {
     const unreachable = ({ code, message }: NodeJS.ErrnoException): void => resolve({ kind: 'unreachable', reason: code ?? message });
-    const headers = { accept: 'application/json', ...('host' in address ? {} : { host: 'localhost' }) };
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const headers = {
+      accept: 'application/json',
+      ...('host' in address ? {} : { host: 'localhost' }),
+      ...(text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+    };
     const question = request({ ...address, method, path, headers, agent: false, signal });
     question.on('error', unreachable);
     question.on('response', (answer) => {
@@ -38,13 +60,14 @@ export function askEngine(address: EngineAddress, method: 'GET' | 'POST', path: 
       let bytes = 0;
       answer.on('error', unreachable);
       answer.on('data', (chunk: Buffer) => {
+        onPart?.(chunk);
         bytes += chunk.length;
-        if (bytes > ANSWER_BYTES_MAX) question.destroy(new Error(`answer longer than ${ANSWER_BYTES_MAX} bytes`));
-        else chunks.push(chunk);
+        if (bytes <= ANSWER_BYTES_MAX) chunks.push(chunk);
+        else if (onPart === undefined) question.destroy(new Error(`answer longer than ${ANSWER_BYTES_MAX} bytes`));
       });
-      answer.on('end', () => resolve({ kind: 'answered', status: answer.statusCode ?? 0, body: parsed(Buffer.concat(chunks).toString()) }));
+      answer.on('end', () => resolve({ kind: 'answered', status: answer.statusCode ?? 0, body: Buffer.concat(chunks) }));
     });
-    question.end();
+    question.end(text);
   });
 }
 

@@ -91,6 +91,20 @@ export class InvalidConfigError extends CastellanError {
   }
 }
 
+/** The container engine of this machine did not do what it was asked: it is away (`retryable`), or it refused and said why. */
+export class ContainerEngineError extends CastellanError {
+  readonly code: 'engine_unreachable' | 'engine_refused';
+  readonly retryable: boolean;
+  /** HTTP status of a refusal. */
+  readonly status: number | undefined;
+  constructor(code: ContainerEngineError['code'], message: string, status?: number) {
+    super(message);
+    this.code = code;
+    this.retryable = code === 'engine_unreachable';
+    this.status = status;
+  }
+}
+
 /** What a job's handler throws to say how its job failed. Without `retryable: false` the job is tried again while it has tries left. */
 export class JobError extends CastellanError {
   readonly code: string;

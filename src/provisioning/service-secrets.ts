@@ -14,7 +14,7 @@ const SECRET_BYTES = 24;
 const SECRET = /^[!-~]{16,256}$/;
 
 /** Variables of the container, made at the first call. `folder` is the agent's own for secrets. */
-export function secretsOf(folder: string, service: CatalogueService): { readonly [env: string]: string } {
+export function secretsOf(folder: string, service: Pick<CatalogueService, 'name' | 'secrets'>): { readonly [env: string]: string } {
   const env: { [name: string]: string } = {};
   for (const name of Object.keys(service.secrets ?? {})) {
     const { text, path } = readOrMakePrivate(folder, `${service.name}.${name}`, () => `${randomBytes(SECRET_BYTES).toString('base64url')}\n`);
