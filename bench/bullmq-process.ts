@@ -4,6 +4,7 @@
  * `worker`: a Worker with the given concurrency whose handler returns at once. `submitter`: adds in bulk, or one at a time waiting for each.
  */
 import { Queue, QueueEvents, Worker } from 'bullmq';
+import { jobPayload, jobResult } from './job-payload.ts';
 import type { ProcessReport } from './process-report.ts';
 
 export interface BullmqOptions {
@@ -25,7 +26,7 @@ const worker =
         QUEUE,
         async (job) => {
           done++;
-          return { ok: job.data.number };
+          return jobResult(job.data.number as number);
         },
         { connection, concurrency: options.concurrency ?? 100 },
       )
@@ -46,7 +47,7 @@ process.send?.(report());
 
 async function submit(count: number): Promise<void> {
   for (let from = 0; from < count; from += BULK) {
-    const jobs = Array.from({ length: Math.min(BULK, count - from) }, (_, index) => ({ name: 'ECHO', data: { number: from + index } }));
+    const jobs = Array.from({ length: Math.min(BULK, count - from) }, (_, index) => ({ name: 'ECHO', data: jobPayload(from + index) }));
     await queue?.addBulk(jobs);
   }
   process.send?.(report());
@@ -58,7 +59,7 @@ async function single(count: number): Promise<void> {
   const took: number[] = [];
   for (let number = 0; number < count; number++) {
     const began = performance.now();
-    const job = await queue.add('ECHO', { number });
+    const job = await queue.add('ECHO', jobPayload(number));
     await job.waitUntilFinished(events);
     took.push(performance.now() - began);
   }

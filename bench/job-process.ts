@@ -5,6 +5,7 @@
 import { defineJob } from '../src/worker/define-job.ts';
 import { JobClient } from '../src/library/jobs.ts';
 import { JobWorker } from '../src/library/worker.ts';
+import { jobPayload, jobResult } from './job-payload.ts';
 import type { ProcessReport } from './process-report.ts';
 
 export interface JobProcessOptions {
@@ -22,7 +23,7 @@ const echo = defineJob({
   type: 'ECHO',
   handler: async ({ payload }) => {
     done++;
-    return { ok: (payload as { readonly number: number }).number };
+    return jobResult((payload as { readonly number: number }).number);
   },
 });
 const log = { warn: (message: string) => console.error(message) };
@@ -41,7 +42,7 @@ process.send?.(report());
 
 async function submit(count: number): Promise<void> {
   for (let from = 0; from < count; from += BULK) {
-    await client?.addAll(Array.from({ length: Math.min(BULK, count - from) }, (_, index) => ({ type: 'ECHO', payload: { number: from + index } })));
+    await client?.addAll(Array.from({ length: Math.min(BULK, count - from) }, (_, index) => ({ type: 'ECHO', payload: jobPayload(from + index) })));
   }
   process.send?.(report());
 }
@@ -51,7 +52,7 @@ async function single(count: number): Promise<void> {
   const took: number[] = [];
   for (let number = 0; number < count; number++) {
     const began = performance.now();
-    const job = await client?.add('ECHO', { number });
+    const job = await client?.add('ECHO', jobPayload(number));
     await job?.result();
     took.push(performance.now() - began);
   }

@@ -1,5 +1,6 @@
 /** What a report of jobs writes: the arguments of the Function `report` (worker-functions.lua), and the commands that keep a job's log. */
 import { Command } from 'ioredis';
+import { partitionOf } from '../protocol/ids.ts';
 import { JOB_REPORTS, WORKER_GROUP, progressKey, type JobEntry } from '../protocol/job-progress.ts';
 import type { JobReport } from '../protocol/worker.ts';
 import type { FunctionCall } from './function-library.ts';
@@ -17,7 +18,7 @@ export function reportCall(
   texts: readonly string[],
   acknowledged: readonly Acknowledged[],
 ): FunctionCall<WorkerFunction> {
-  const args: (string | number)[] = [WORKER_GROUP, bell, reports.length];
+  const args: (string | number)[] = [WORKER_GROUP, bell, partitionsOf(reports), reports.length];
   reports.forEach(({ message, counts }, index) => args.push(counts ? '1' : '0', message.jobId, texts[index] as string));
   const keys = [JOB_REPORTS];
   for (const [queue, { ours, foreign }] of byQueue(acknowledged)) {
@@ -25,6 +26,13 @@ export function reportCall(
     args.push(ours.length + foreign.length, ...ours, ...foreign, ours.length);
   }
   return { name: 'report', keys, args };
+}
+
+/** Whose inboxes are to be read with the reports. */
+function partitionsOf(reports: readonly JobReport[]): string {
+  const numbers = new Set<number>();
+  for (const { message, counts } of reports) if (counts) numbers.add(partitionOf(`job/${message.jobId}`));
+  return [...numbers].join(' ');
 }
 
 /** Entries with an attempt are ours. */

@@ -6,32 +6,32 @@ local CHUNK = 4000
 -- Tells reports of jobs and acknowledges the entries that they settle: all of it or nothing, so that no entry is acknowledged whose
 -- report was refused.
 -- KEYS  reports, queues…
--- ARGV  group bell count, for each report: 1|0 (counts) jobId JSON; then for each queue:
+-- ARGV  group bell partitions count, for each report: 1|0 (counts) jobId JSON; then for each queue:
 --       number of entries, ids…, how many of them (the first ones) are ours and are dropped.
 -- Events: an entry in the stream of reports for each that counts; the JSON of each on the channel stream:v1:{jobId} when somebody listens
---         there; the bell of the sources when anything was appended.
+--         there; the bell of the sources, with the numbers of the partitions, when anything was appended.
 -- Returns how many were appended.
 local function report(keys, args)
-  local group, bell, count = args[1], args[2], tonumber(args[3])
+  local group, bell, partitions, count = args[1], args[2], args[3], tonumber(args[4])
   local anyone, listeners = false, nil
   if count > 0 then
     anyone = redis.call('PUBSUB', 'NUMPAT') > 0
     if not anyone then
       local channels = {}
-      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 2] end
+      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 3] end
       listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
     end
   end
   local appended = 0
   for index = 1, count do
-    local at = index * 3 + 1
+    local at = index * 3 + 2
     if args[at] == '1' then
       redis.call('XADD', keys[1], '*', 'jobId', args[at + 1], 'progress', args[at + 2])
       appended = appended + 1
     end
     if anyone or listeners[index * 2] > 0 then redis.call('PUBLISH', 'stream:v1:' .. args[at + 1], args[at + 2]) end
   end
-  local at = 4 + count * 3
+  local at = 5 + count * 3
   for queue = 2, #keys do
     local entries = tonumber(args[at])
     local last = at + entries
@@ -42,7 +42,7 @@ local function report(keys, args)
     for from = at + ours + 1, last do redis.call('HSET', '{' .. keys[queue] .. '}:taken', args[from], '') end
     at = last + 2
   end
-  if appended > 0 then redis.call('SPUBLISH', bell, '') end
+  if appended > 0 then redis.call('SPUBLISH', bell, partitions) end
   return appended
 end
 
@@ -59,13 +59,15 @@ local function is_for(fields, node)
   return ok and type(value) == 'table' and (value['target_node'] or value['targetNode']) == node
 end
 
--- Takes over those of the pending entries that are for this node.
+-- Takes over those of the pending entries that are for this node, the first ones up to a number.
 -- KEYS  queue
--- ARGV  group consumer node, for each entry: id, the consumer that was seen to hold it
--- Returns the entries taken, each {id, fields}. One that changed hands meanwhile is left.
+-- ARGV  group consumer node count, for each entry: id, the consumer that was seen to hold it
+-- Returns {how many entries were looked at, the entries taken, each {id, fields}…}. One that changed hands meanwhile is left.
 local function claim(keys, args)
-  local taken = {}
-  for at = 4, #args, 2 do
+  local taken, count, looked = { 0 }, tonumber(args[4]), 0
+  for at = 5, #args, 2 do
+    if #taken > count then break end
+    looked = looked + 1
     local id = args[at]
     local entry = redis.call('XRANGE', keys[1], id, id)[1]
     if entry and is_for(entry[2], args[3]) then
@@ -76,6 +78,7 @@ local function claim(keys, args)
       end
     end
   end
+  taken[1] = looked
   return taken
 end
 
