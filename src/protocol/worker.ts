@@ -30,8 +30,10 @@ export interface JobTransport {
   readonly consumer: string;
   /** New entries; empty when none came. Creates group and queue where they are missing. */
   consume(request: ConsumeRequest): Promise<readonly JobEntry[]>;
-  /** Takes over pending entries of other consumers that name this node, in the entry or in the payload. */
-  claimTargeted(queues: readonly string[]): Promise<readonly JobEntry[]>;
+  /** Takes over at most `count` pending entries of other consumers that name this node, in the entry or in the payload. */
+  claimTargeted(queues: readonly string[], count: number): Promise<readonly JobEntry[]>;
+  /** For a worker that takes nothing because it is busy: what it holds and has not begun stays its own. */
+  keepAlive(queues: readonly string[]): Promise<void>;
   report(reports: readonly JobReport[], acknowledged: readonly Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>[]): Promise<void>;
   /** In the order asked: whether the job's cancel flag stands for this attempt. A flag that is a number is meant for attempts up to it. */
   cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]>;

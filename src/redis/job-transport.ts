@@ -20,6 +20,8 @@ import { createKeys, type Keys } from './keys.ts';
 import { PENDING_PAGE, TargetedEntries, type PendingEntry, type StreamEntry } from './targeted-entries.ts';
 import type { RedisTarget } from './target.ts';
 
+/** No entry comes after it. (Redis itself takes the very last id for `>`, which would read new entries.) */
+const LAST_ID = '18446744073709551615-0';
 /** How long a call waits for a link that is being restored. */
 const LINK_WAIT_MS = 2_000;
 
@@ -74,9 +76,10 @@ class JobTransportOverRedis implements RedisJobTransport {
       consumer: options.consumer,
       nodeId: options.nodeId ?? '',
       pending: (queue, from) => this.#pending(queue, from),
-      claim: async (queue, entries) => {
-        const args = [WORKER_GROUP, this.consumer, options.nodeId ?? '', ...entries.flatMap(([id, consumer]) => [id, consumer])];
-        return (await this.#call({ name: 'claim', keys: [queue], args })) as readonly StreamEntry[];
+      claim: async (queue, entries, count) => {
+        const args = [WORKER_GROUP, this.consumer, options.nodeId ?? '', count, ...entries.flatMap(([id, consumer]) => [id, consumer])];
+        const [looked, ...taken] = (await this.#call({ name: 'claim', keys: [queue], args })) as [number, ...StreamEntry[]];
+        return { looked, taken };
       },
     });
   }
@@ -102,13 +105,24 @@ class JobTransportOverRedis implements RedisJobTransport {
     return await this.#blocking.run(signal, () => this.#read(queues, count, blockMs));
   }
 
-  async claimTargeted(queues: readonly string[]): Promise<readonly JobEntry[]> {
+  async claimTargeted(queues: readonly string[], count: number): Promise<readonly JobEntry[]> {
     if (this.#options.nodeId === undefined) return [];
     const taken: JobEntry[] = [];
     for (const queue of queues) {
-      for (const [id, fields] of await this.#targeted.take(queue)) taken.push(decodeJobEntry(queue, id, fields ?? []));
+      if (taken.length >= count) break;
+      for (const [id, fields] of await this.#targeted.take(queue, count - taken.length)) taken.push(decodeJobEntry(queue, id, fields ?? []));
     }
     return taken;
+  }
+
+  /** A read of our own entries behind the last possible one: nothing comes, and the group notes that we asked. */
+  async keepAlive(queues: readonly string[]): Promise<void> {
+    await this.#ready(this.#write);
+    try {
+      await this.#write.call('XREADGROUP', 'GROUP', WORKER_GROUP, this.consumer, 'COUNT', 1, 'STREAMS', ...queues, ...queues.map(() => LAST_ID));
+    } catch (error) {
+      if (!isGroupMissing(error)) throw unusable('hear that this worker lives', error);
+    }
   }
 
   async report(reports: readonly JobReport[], acknowledged: readonly Acknowledged[]): Promise<void> {

@@ -4,7 +4,7 @@
  * 1. An entry is looked into once: what was not for this node is remembered by its id and passed over.
  * 2. Consumers of this same node are left alone: what they hold they run.
  * 3. A takeover whose answer was lost may have happened: those entries are taken again, from ourselves.
- * 4. A look is bounded; the next one goes on where it ended.
+ * 4. A look is bounded, and takes no more than was asked for; the next one goes on where it ended.
  */
 import { CONSUMER_PREFIX } from '../protocol/job-progress.ts';
 
@@ -21,8 +21,12 @@ export interface TargetedEntriesOptions {
   readonly nodeId: string;
   /** At most {@link PENDING_PAGE} of the queue's pending entries; `from` as XPENDING takes it. */
   readonly pending: (queue: string, from: string) => Promise<readonly PendingEntry[]>;
-  /** Takes over those that are for this node, if the consumer seen still holds them. */
-  readonly claim: (queue: string, entries: readonly PendingEntry[]) => Promise<readonly StreamEntry[]>;
+  /** Takes over the first `count` that are for this node, if the consumer seen still holds them. `looked`: how many it looked at for that. */
+  readonly claim: (
+    queue: string,
+    entries: readonly PendingEntry[],
+    count: number,
+  ) => Promise<{ readonly looked: number; readonly taken: readonly StreamEntry[] }>;
 }
 
 export class TargetedEntries {
@@ -44,13 +48,21 @@ export class TargetedEntries {
     return this.#taken.has(queue + id);
   }
 
-  async take(queue: string): Promise<readonly StreamEntry[]> {
+  /** At most `count`. */
+  async take(queue: string, count: number): Promise<readonly StreamEntry[]> {
     const taken: StreamEntry[] = [];
     let from = this.#from.get(queue) ?? '-';
     for (let page = 0; page < PAGES_MAX; page++) {
       const entries = await this.#options.pending(queue, from);
       const unknown = entries.filter((entry) => this.#isUnknown(queue, entry));
-      if (unknown.length > 0) taken.push(...(await this.#claim(queue, unknown)));
+      if (unknown.length > 0) {
+        const found = await this.#claim(queue, unknown, count - taken.length);
+        taken.push(...found.taken);
+        if (found.looked < unknown.length) {
+          from = `(${unknown[found.looked - 1]?.[0]}`;
+          break;
+        }
+      }
       const last = entries.at(-1)?.[0];
       from = last === undefined || entries.length < PENDING_PAGE ? '-' : `(${last}`;
       if (from === '-') break;
@@ -64,12 +76,12 @@ export class TargetedEntries {
     return !consumer.startsWith(this.#sameNode) && !this.#strangers.has(queue + id); // (1, 2)
   }
 
-  async #claim(queue: string, entries: readonly PendingEntry[]): Promise<readonly StreamEntry[]> {
+  async #claim(queue: string, entries: readonly PendingEntry[], count: number): Promise<{ readonly looked: number; readonly taken: readonly StreamEntry[] }> {
     try {
-      const taken = await this.#options.claim(queue, entries);
-      for (const [id] of taken) this.#taken.add(queue + id);
-      for (const [id] of entries) if (!this.#taken.has(queue + id)) this.#strangers.add(queue + id);
-      return taken;
+      const found = await this.#options.claim(queue, entries, count);
+      for (const [id] of found.taken) this.#taken.add(queue + id);
+      for (const [id] of entries.slice(0, found.looked)) if (!this.#taken.has(queue + id)) this.#strangers.add(queue + id);
+      return found;
     } catch (error) {
       for (const [id] of entries) this.#asked.add(queue + id);
       throw error;

@@ -10,6 +10,8 @@
  * 4. While the control plane calls this node degraded or offline no job is taken; but a message that was lost must not stop a worker
  *    for ever, so it takes jobs again after three heartbeats without news.
  * 5. Stopping takes no more jobs, gives back what was not begun, waits for the rest up to a grace, aborts and gives back what is left.
+ * 6. A worker that reads nothing because it is busy says that it lives: what waits here to be begun must not be taken for lost.
+ * 7. Entries for this node come before new ones, which any worker may take.
  */
 import { StoppedError } from '../protocol/errors.ts';
 import type { AnyJobDefinition } from '../protocol/job-handler.ts';
@@ -91,6 +93,8 @@ export class Worker {
   #lookAt = 0;
   #looking = false;
   #lookAgain = false;
+  /** There may be more entries for this node than there was room for. */
+  #targetedDue = false;
 
   /** Throws InvalidSettingError. */
   constructor(options: WorkerOptions) {
@@ -186,6 +190,10 @@ export class Worker {
       }
       const consuming = (this.#consuming = new AbortController());
       try {
+        if (this.#targetedDue) {
+          await this.#claimTargeted(room); // (7)
+          continue;
+        }
         const count = Math.max(1, Math.floor(room / queues.length));
         const entries = await transport.consume({ queues, count, blockMs: CONSUME_BLOCK_MS, signal: consuming.signal });
         if (failures > 0) log.info?.('Jobs can be taken again.');
@@ -232,6 +240,7 @@ export class Worker {
 
   #onFree(): void {
     this.#wakeUp();
+    if (this.#targetedDue) this.#lookNow();
     // A handler that ends at once comes back here from within: the loop that began it goes on.
     if (this.#beginning) return;
     this.#beginning = true;
@@ -287,6 +296,13 @@ export class Worker {
     this.#armTick(this.#runner.tickMs);
   }
 
+  /** No more than can begin: what waits too long is handed out again, and what waits here would be done twice. */
+  async #claimTargeted(room: number): Promise<void> {
+    const entries = await this.#options.transport.claimTargeted(this.#options.queues, room);
+    this.#targetedDue = entries.length >= room;
+    for (const entry of entries) this.#accept(entry, this.#state.kind !== 'running');
+  }
+
   /** Cancel flags of what runs, and entries that others left to this node. A look that fails is made again. */
   async #look(): Promise<void> {
     const { transport, queues, nodeId } = this.#options;
@@ -300,8 +316,11 @@ export class Worker {
           if (cancelled && job !== undefined) this.#runner.cancel(job);
         });
       }
-      if (nodeId !== undefined && this.#state.kind === 'running' && this.#room() > 0) {
-        for (const entry of await transport.claimTargeted(queues)) this.#accept(entry, this.#state.kind !== 'running');
+      const room = this.#room();
+      if (room === 0 && this.#held.size > 0) await transport.keepAlive(queues); // (6)
+      if (nodeId !== undefined && this.#state.kind === 'running') {
+        if (room > 0) await this.#claimTargeted(room);
+        else this.#targetedDue = true;
       }
     } catch {
       // The reads of the worker's loop fail for the same reason, and that is told there.

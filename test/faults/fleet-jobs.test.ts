@@ -306,4 +306,26 @@ describe('the fleet reacts', () => {
     await worker.finish(entry, 'there');
     await until('it is done', () => world.isIn('job', 'done'));
   });
+
+  it('a busy node is not taken for a dead one by the jobs that wait for it there', async () => {
+    const [busy, other] = (await startNodes(2)) as [string, string];
+    // A worker reads for up to 5 s at a time and says once a second that it lives, so here a lease is longer than that.
+    await engine.stop();
+    engine = await startJobsEngine({ url: redis.url, heartbeatMs: HEARTBEAT_MS, leaseMs: 6_000, paceMs: PACE_MS, placedMs: 60_000 });
+    for (const [nodeId, concurrency] of [
+      [busy, 1],
+      [other, 10],
+    ] as const) {
+      // prettier-ignore
+      const worker = Child.launch('jobs-worker-process.ts', { url: redis.url, nodeId, concurrency, heartbeatMs: HEARTBEAT_MS });
+      children.push(worker);
+      await worker.started();
+    }
+    const jobs = Array.from({ length: 35 }, (_, job) => `pinned-${job}`);
+    await world.submit(Object.fromEntries(jobs.map((jobId) => [jobId, { type: 'WORK', payload: { ms: 300 }, requires: { node: busy }, requeue: 'never' }])));
+    for (const jobId of jobs) {
+      await until(`${jobId} has ended`, async () => ['done', 'error'].includes((await world.job(jobId).catch(() => undefined))?.state ?? ''));
+      expect(await world.job(jobId)).toMatchObject({ state: 'done', attempt: 1, nodeId: busy, lateReports: 0 });
+    }
+  });
 });

@@ -190,6 +190,21 @@ describe('reporting', () => {
   });
 });
 
+test('a worker that is too busy to read says that it lives, and is given nothing for it', async () => {
+  const transport = await transportOf('n1');
+  await take(transport, [A, B], 1, 10);
+  await post(A, 'held');
+  await take(transport);
+  await post(A, 'new');
+  const idleMs = async () => Number(((await redis.xinfo('CONSUMERS', A, 'citadel-workers')) as unknown[][])[0]?.[5]);
+  await until('it has been silent', async () => (await idleMs()) >= 50);
+  await transport.keepAlive([A, B]);
+  expect(await idleMs()).toBeLessThan(50);
+  expect((await take(transport)).map(({ jobId }) => jobId)).toEqual(['new']);
+  await redis.del(B);
+  await transport.keepAlive([A, B]);
+});
+
 describe('entries that name a node', () => {
   test('are left pending by who read them, and taken by the named node alone', async () => {
     const [reader, named, third] = await Promise.all([transportOf('n1'), transportOf('n2'), transportOf('n3')]);
@@ -200,14 +215,28 @@ describe('entries that name a node', () => {
     await post(A, 'for-anybody', { payload: '{"target":"n2"}' });
     await redis.xadd(A, '*', 'jobId', 'bad', 'type', 'ECHO', 'payload', '{"target_node":"n2"');
     expect(await take(reader)).toHaveLength(5);
-    expect(await third.claimTargeted([A, B])).toEqual([]);
-    const taken = await named.claimTargeted([A, B]);
+    expect(await third.claimTargeted([A, B], 100)).toEqual([]);
+    const taken = await named.claimTargeted([A, B], 100);
     expect(taken.map(({ jobId }) => jobId)).toEqual(['by-field', 'by-payload', 'camel']);
     expect(taken[0]).toEqual(
       decodeJobEntry(A, taken[0]?.entryId ?? '', encodeJobEntry({ jobId: 'by-field', type: 'ECHO', payload: '{}', attempt: 1, targetNode: 'n2' })),
     );
     expect((await pending()).filter((each) => each.endsWith(named.consumer))).toHaveLength(3);
-    expect(await named.claimTargeted([A, B])).toEqual([]);
+    expect(await named.claimTargeted([A, B], 100)).toEqual([]);
+  });
+
+  test('are taken no more than there is room for, in their order', async () => {
+    const [reader, named] = await Promise.all([transportOf('n1'), transportOf('n2')]);
+    await take(reader, [A, B], 1, 10);
+    for (let index = 0; index < 5; index++) {
+      await post(A, `other-${index}`);
+      await post(A, `mine-${index}`, { targetNode: 'n2' });
+      await post(B, `more-${index}`, { targetNode: 'n2' });
+    }
+    await take(reader, [A, B], 100);
+    const taken: string[][] = [];
+    for (let look = 0; look < 5; look++) taken.push((await named.claimTargeted([A, B], 3)).map(({ jobId }) => jobId));
+    expect(taken).toEqual([['mine-0', 'mine-1', 'mine-2'], ['mine-3', 'mine-4', 'more-0'], ['more-1', 'more-2', 'more-3'], ['more-4'], []]);
   });
 
   test('are not taken from another worker of the same node, which runs them', async () => {
@@ -215,7 +244,7 @@ describe('entries that name a node', () => {
     await take(one, [A], 1, 10);
     await post(A, 'mine', { targetNode: 'n2' });
     expect(await take(one)).toHaveLength(1);
-    expect(await two.claimTargeted([A])).toEqual([]);
+    expect(await two.claimTargeted([A], 100)).toEqual([]);
   });
 
   test('are looked into once: what is not for this node is not read again', async () => {
@@ -225,9 +254,9 @@ describe('entries that name a node', () => {
     await take(reader, [A], 450);
     const reads = async () => Number(/cmdstat_xrange:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1] ?? 0);
     const before = await reads();
-    expect(await other.claimTargeted([A])).toEqual([]);
+    expect(await other.claimTargeted([A], 100)).toEqual([]);
     expect((await reads()) - before).toBe(450);
-    expect(await other.claimTargeted([A])).toEqual([]);
+    expect(await other.claimTargeted([A], 100)).toEqual([]);
     expect((await reads()) - before).toBe(450);
   });
 
@@ -240,7 +269,7 @@ describe('entries that name a node', () => {
     await post(A, 'for-n2', { targetNode: 'n2' });
     await take(reader);
     await until('it is rung', () => rung > 0);
-    expect(await named.claimTargeted([A])).toMatchObject([{ jobId: 'for-n2' }]);
+    expect(await named.claimTargeted([A], 100)).toMatchObject([{ jobId: 'for-n2' }]);
   });
 });
 

@@ -49,6 +49,7 @@ export class ScriptedTransport implements JobTransport {
   readonly consumer = 'castellan:here:1';
   readonly queue: JobEntry[] = [];
   readonly forThisNode: JobEntry[] = [];
+  keptAlive = 0;
   readonly flags = new Set<string>();
   /** What was stored, as calls. */
   readonly stored: { readonly reports: readonly JobReport[]; readonly acknowledged: readonly string[] }[] = [];
@@ -85,9 +86,15 @@ export class ScriptedTransport implements JobTransport {
     return this.queue.splice(0, count);
   }
 
+  /** May give more than was asked for. */
   async claimTargeted(): Promise<readonly JobEntry[]> {
     this.#check();
     return this.forThisNode.splice(0);
+  }
+
+  async keepAlive(): Promise<void> {
+    this.#check();
+    this.keptAlive++;
   }
 
   async report(reports: readonly JobReport[], acknowledged: readonly Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>[]): Promise<void> {

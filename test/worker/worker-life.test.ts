@@ -51,6 +51,22 @@ describe('taking', () => {
     expect(transport.told).toEqual(['first end', 'third released', 'second end']);
   });
 
+  test('says that it lives while it is too busy to read, and only then', async () => {
+    const { transport, clock, hand } = start({ concurrency: 1 });
+    await settled();
+    await clock.advance(3_000);
+    expect(transport.keptAlive).toBe(0); // it reads
+    transport.give({ type: 'hand' });
+    await settled();
+    await clock.advance(3_000);
+    const kept = transport.keptAlive;
+    expect(kept).toBeGreaterThanOrEqual(2);
+    hand.of('job-1').end();
+    await settled();
+    await clock.advance(3_000);
+    expect(transport.keptAlive).toBe(kept);
+  });
+
   test('does not run an entry twice, however often it is given', async () => {
     const { transport, hand } = start();
     const entry = transport.give({ type: 'hand' });
