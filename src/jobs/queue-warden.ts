@@ -33,6 +33,8 @@ const TRACKED_MS = 10_000;
 const ALIVE_MS = 1_000;
 /** Jobs whose channels are heard. */
 const HEARD_MAX = 1_000;
+/** Messages that were heard before it was seen who had the job: most are asked for within a look or two. */
+const EARLY_MAX = 10_000;
 /** Stalled entries that were told: remembered so as not to ask again every second. */
 const TOLD_MAX = 10_000;
 
@@ -52,6 +54,9 @@ export interface QueueWardenPorts extends WatchPorts {
   /** Told of a failed look; the next one comes by itself. Must not throw. */
   readonly onError?: (error: Error) => void;
 }
+
+/** In the messages of workers of ours, which report by themselves. */
+const OURS = `"worker":"${CONSUMER_PREFIX}`;
 
 /** Queues with a configuration of their own: `jobs:v1:config` is the device contract's. */
 const NOT_WATCHED: ReadonlySet<string> = new Set(['jobs:v1:config']);
@@ -74,6 +79,8 @@ export class QueueWarden {
   /** Jobs in the hands of foreign workers. */
   readonly #following = new Map<string, Following>();
   readonly #told = new Set<string>();
+  /** By job of which it was not seen yet who has it: the newest message that was heard, but how it ended, once that was. */
+  readonly #early = new Map<string, { readonly event: MachineEvent; readonly message: string }>();
   readonly #wakeup: Wakeup;
   readonly #stopping = new AbortController();
   #cursor = '0';
@@ -121,7 +128,7 @@ export class QueueWarden {
         await this.#find();
         foreign = await this.#lookAtAll();
         await this.#tidy();
-        await this.#follow();
+        await this.#follow(foreign);
       } catch (error) {
         this.#ports.onError?.(error as Error);
       }
@@ -179,7 +186,13 @@ export class QueueWarden {
     const begun = isQueue && !look.hasGroup && (await this.#ports.observer.ensureGroup(stream));
     if (isQueue && look.gated && look.held > 0) this.#ports.onHeld?.(stream.stream);
     const stalled = look.stalled.filter((held) => !this.#told.has(stalledId(stream, held)));
-    const result = await tellLook(this.#ports, stream, contract, { ...look, stalled, ...(begun ? { passed: '0-0' } : {}) });
+    const result = await tellLook(
+      this.#ports,
+      stream,
+      contract,
+      { ...look, stalled, ...(begun ? { passed: '0-0' } : {}) },
+      (jobId) => this.#early.get(jobId)?.message,
+    );
     for (const held of stalled) this.#told.add(stalledId(stream, held));
     if (this.#told.size > TOLD_MAX) this.#told.clear();
     for (const held of look.claims) this.#begin(watched, held);
@@ -189,12 +202,19 @@ export class QueueWarden {
 
   #begin(watched: Watched, held: HeldEntry): void {
     const jobId = watched.contract.heard === undefined ? undefined : watched.contract.jobOf(held.fields)?.jobId;
-    if (jobId !== undefined && (this.#following.size < HEARD_MAX || this.#following.has(jobId)))
-      this.#following.set(jobId, { watched, held, aliveAt: -Infinity });
+    if (jobId === undefined || (this.#following.size >= HEARD_MAX && !this.#following.has(jobId))) return;
+    const following: Following = { watched, held, aliveAt: -Infinity };
+    this.#following.set(jobId, following);
+    const early = this.#early.get(jobId);
+    if (early === undefined) return;
+    this.#early.delete(jobId);
+    this.#pass(following, jobId, early.event).catch((error: unknown) => this.#ports.onError?.(error as Error));
   }
 
   #end(jobId: string | undefined): void {
-    if (jobId !== undefined) this.#following.delete(jobId);
+    if (jobId === undefined) return;
+    this.#following.delete(jobId);
+    this.#early.delete(jobId);
   }
 
   async #tidy(): Promise<void> {
@@ -204,8 +224,8 @@ export class QueueWarden {
     await this.#ports.observer.tidy([...this.#watched.values()].filter(({ isQueue }) => isQueue).map(({ stream }) => stream));
   }
 
-  /** Listens to the channels of exactly those jobs that foreign workers have. */
-  async #follow(): Promise<void> {
+  /** Listens to the channels of those jobs that foreign workers have; while such workers are about, to all: a quick one is seen only when it is done. */
+  async #follow(foreign: boolean): Promise<void> {
     const { progress, clock, observer } = this.#ports;
     if (progress === undefined) return;
     if (clock.now() >= this.#trackedAt) {
@@ -217,14 +237,25 @@ export class QueueWarden {
       for (const [index, watched] of all.entries()) for (const held of tracked[index] ?? []) this.#begin(watched, held);
       for (const [jobId, following] of this.#following) following.aliveAt = before.get(jobId)?.aliveAt ?? -Infinity;
     }
-    await progress.follow([...this.#following.keys()]);
+    await progress.follow([...this.#following.keys()], foreign);
   }
 
   #heard(jobId: string, message: string): void {
+    if (message.includes(OURS)) return;
     const following = this.#following.get(jobId);
-    const event = following?.watched.contract.heard?.(jobId, message);
-    if (following === undefined || event === undefined) return;
+    const event = (following?.watched.contract ?? this.#ports.contract).heard?.(jobId, message);
+    if (event === undefined) return;
+    if (following === undefined) return this.#remember(jobId, event, message);
     this.#pass(following, jobId, event).catch((error: unknown) => this.#ports.onError?.(error as Error));
+  }
+
+  /** It is looked at once who has the job; its message waits until that is known. */
+  #remember(jobId: string, event: MachineEvent, message: string): void {
+    const known = this.#early.get(jobId);
+    if (known === undefined) this.#wakeup.wake();
+    if (known !== undefined && known.event.type !== 'alive' && event.type === 'alive') return;
+    this.#early.set(jobId, { event, message });
+    if (this.#early.size > EARLY_MAX) this.#early.delete(this.#early.keys().next().value as string);
   }
 
   /** What a message says is the job's at once. Its end has the dedupe id that the look's would have: whichever comes first counts. */

@@ -38,6 +38,9 @@ export interface WatchPorts {
   readonly time: () => Promise<number>;
 }
 
+/** A progress message that was heard of a job and says how it ended; undefined when none was. */
+export type HeardOutcome = (jobId: string) => string | undefined;
+
 interface Telling {
   readonly entry: string;
   readonly jobId: string;
@@ -46,10 +49,16 @@ interface Telling {
 }
 
 /** Tells what the look saw, then notes it. Rejects when Redis is away: nothing is lost, the next look sees it again. */
-export async function tellLook(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, look: QueueLook): Promise<{ readonly more: boolean }> {
+export async function tellLook(
+  ports: WatchPorts,
+  stream: ObservedStream,
+  contract: QueueContract,
+  look: QueueLook,
+  heard: HeardOutcome,
+): Promise<{ readonly more: boolean }> {
   const scan = await adoptForeign(ports, stream, contract, look);
   await tell(ports, stream, claimsOf(stream, contract, look.claims));
-  await tell(ports, stream, await endsOf(ports, stream, contract, named(look)));
+  await tell(ports, stream, await endsOf(ports, stream, contract, named(look), heard));
   await tell(ports, stream, stallsOf(stream, contract, look.stalled));
   const told = [...look.acknowledged.filter(({ consumer }) => consumer !== '').map(({ entry }) => entry), ...look.handedOver];
   const changed = scan.scanned !== undefined || look.claims.length > 0 || told.length > 0 || look.acknowledged.length > 0;
@@ -132,7 +141,13 @@ function named({ acknowledged, consumers }: QueueLook): readonly HeldEntry[] {
   return acknowledged.map((held) => (held.consumer === '' ? { ...held, consumer: only.name } : held));
 }
 
-async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, acknowledged: readonly HeldEntry[]): Promise<Telling[]> {
+async function endsOf(
+  ports: WatchPorts,
+  stream: ObservedStream,
+  contract: QueueContract,
+  acknowledged: readonly HeldEntry[],
+  heard: HeardOutcome,
+): Promise<Telling[]> {
   const ended = acknowledged.flatMap((held) => {
     const job = contract.jobOf(held.fields);
     return job === undefined ? [] : [{ held, job }];
@@ -141,9 +156,14 @@ async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: Queue
   const left: readonly LeftBehind[] = contract.outcome === undefined ? [] : await ports.observer.leftBehind(ended.map(({ job }) => job.jobId));
   return ended.map(({ held, job }, index): Telling => {
     const report = reportOf(held, job.attempt);
-    const event = contract.outcome?.(job.jobId, left[index] as LeftBehind, report) ?? { type: 'end', ...report };
+    const event = contract.outcome?.(job.jobId, withHeard(left[index] as LeftBehind, heard(job.jobId)), report) ?? { type: 'end', ...report };
     return { entry: held.entry, jobId: job.jobId, event, dedupeId: endedId(stream, held.entry) };
   });
+}
+
+/** What was only told on the channel lies nowhere; it stands behind what was kept, which counts when it says the same. */
+function withHeard(left: LeftBehind, message: string | undefined): LeftBehind {
+  return message === undefined ? left : { ...left, progress: [...left.progress, message] };
 }
 
 function stallsOf(stream: ObservedStream, contract: QueueContract, stalled: readonly HeldEntry[]): Telling[] {

@@ -179,7 +179,7 @@ export interface QueueObserver {
 export interface ProgressListener {
   /** Who is told of a message; must not throw. */
   listen(told: (jobId: string, message: string) => void): void;
-  /** Listens for exactly these jobs from now on. */
-  follow(jobIds: readonly string[]): Promise<void>;
+  /** Listens for exactly these jobs from now on; with `all`, for every job: a foreign worker may be done before anybody saw that it began. */
+  follow(jobIds: readonly string[], all: boolean): Promise<void>;
   close(): Promise<void>;
 }

@@ -90,6 +90,24 @@ describe('a job in the hands of a foreign worker', () => {
     expect(await world.untilState('a', 'done')).toMatchObject({ worker: 'raw-1', attempt: 1, result: { tokens: 3 }, lateReports: 0 });
   });
 
+  it('keeps the result that its worker only published, however quick that worker is', async () => {
+    const world = await startWorld();
+    await world.jobs.submit({ type: 'ECHO', jobId: 'q0', queue: world.queue });
+    await acknowledge(world.queue, await world.take('raw-quick'));
+    await world.untilState('q0', 'done');
+    await until(
+      async () => Number(await client.call('PUBSUB', 'NUMPAT')) > 0 || undefined,
+      () => 'a listener to all jobs while a foreign worker is about',
+    );
+    await world.jobs.submit({ type: 'ECHO', jobId: 'q1', queue: world.queue });
+    const entry = await world.take('raw-quick');
+    const pipeline = client.pipeline();
+    pipeline.publish('stream:v1:q1', progress('q1', 'end', { result: { tokens: 5 } }));
+    pipeline.xack(world.queue, WORKER_GROUP, entry[0]);
+    await pipeline.exec();
+    expect(await world.untilState('q1', 'done')).toMatchObject({ result: { tokens: 5 } });
+  });
+
   it('fails as the worker says, and is handed out again until its tries are spent: then it is a dead letter with every field', async () => {
     const world = await startWorld();
     await world.jobs.submit({ type: 'ECHO', jobId: 'b', queue: world.queue, attempts: 2, backoff: { kind: 'fixed', delayMs: 1 } });
