@@ -1,4 +1,5 @@
 /** Where the control plane is, for commands of a node. */
+import { isLoopback } from '../http/live/allowed-network.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
 import type { Environment } from './settings.ts';
 
@@ -11,4 +12,9 @@ export function readApiUrl(flag: string | undefined, environment: Environment, o
   const usable = url !== null && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === '' && url.hash === '';
   if (!usable) throw new InvalidSettingError('--api-url', 'must be a URL such as https://castellan.example:3001, without a password or a query.');
   return url;
+}
+
+/** Whether a token sent there could be read on the way. */
+export function isInTheClear({ protocol, hostname }: URL): boolean {
+  return protocol === 'http:' && hostname !== 'localhost' && !isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }

@@ -14,7 +14,7 @@ import { systemClock } from '../agent/clock.ts';
 import { agentFolder, credentialsFile, prepareFolder, readCredentials, writeCredentials } from '../agent/credentials.ts';
 import { awaitApproval, machineIdOf, startEnrolment, type Enrolment, type EnrolmentCodes } from '../agent/enrol.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
-import { readApiUrl } from './api-url.ts';
+import { isInTheClear, readApiUrl } from './api-url.ts';
 import { qrCode } from './qr-code.ts';
 import { environmentWith, type Environment } from './settings.ts';
 import { printable } from './table.ts';
@@ -55,7 +55,9 @@ async function runInit({ apiUrl, force, forceNew, qr }: InitFlags, environment: 
   const again = force === true || forceNew === true;
   if (!again && (await isEnrolled(folder))) return 0;
   await prepareFolder(folder);
-  const api = createApiCaller(readApiUrl(apiUrl, environment));
+  const url = readApiUrl(apiUrl, environment);
+  if (isInTheClear(url)) console.error(`castellan: ${url.origin} is reached in the clear: the token could be read on the way. Use https there.`);
+  const api = createApiCaller(url);
   try {
     for (;;) {
       const enrolment = await enrolOnce(api, { forceNew: forceNew === true, qr }, signal);

@@ -1,36 +1,29 @@
-/** The agent as a worker: its built-in jobs, taken from queues over Redis. Loaded only when there is a Redis to take them from. */
-import { randomBytes } from 'node:crypto';
+/** The agent as a worker: its built-in jobs, taken from queues. Loaded only when there is a control plane to take them from. */
 import { builtInJobs } from '../agent/jobs/built-in-jobs.ts';
-import { createJobTransport, workerConsumer } from '../redis/job-transport.ts';
-import { describeTarget, type RedisTarget } from '../redis/target.ts';
 import { Worker } from '../worker/worker.ts';
+import type { NodeLink } from './node-link.ts';
 import type { Logger } from 'pino';
 
 export interface WorkJobsSettings {
-  readonly redis: RedisTarget;
+  readonly link: NodeLink;
   readonly nodeId: string;
-  readonly queues: readonly string[];
+  /** Undefined: those that the control plane names. */
+  readonly queues: readonly string[] | undefined;
   readonly concurrency: number;
   readonly graceMs: number;
   readonly intervalMs: number;
   readonly dockerHost?: string;
   readonly statusPort: () => number | undefined;
+  readonly signal: AbortSignal;
   readonly log: Logger;
 }
 
-/** Takes jobs from now on; a Redis that is away is waited for. */
-export function startJobs({ redis, nodeId, queues, concurrency, graceMs, intervalMs, dockerHost, statusPort, log }: WorkJobsSettings): Worker {
-  let fault: string | undefined;
-  const transport = createJobTransport(redis, {
-    consumer: workerConsumer(nodeId, `${process.pid}-${randomBytes(4).toString('hex')}`),
-    nodeId,
-    // Once an outage: each of three links tells each of its tries.
-    onError: (error) => {
-      const code = (error as { readonly code?: string }).code ?? error.message;
-      if (code !== fault) log.debug({ redis: describeTarget(redis), fault: code }, 'A link for jobs failed and is restored');
-      fault = code;
-    },
-  });
+/** Takes jobs from now on; a control plane that is away is waited for. Undefined when the signal aborts before the queues are known. */
+export async function startJobs(settings: WorkJobsSettings): Promise<Worker | undefined> {
+  const { link, nodeId, concurrency, graceMs, intervalMs, dockerHost, statusPort, signal, log } = settings;
+  const queues = await link.queues(settings.queues, signal);
+  if (queues === undefined || signal.aborted) return undefined;
+  const transport = link.jobTransport();
   const worker = new Worker({
     transport,
     queues,
@@ -42,6 +35,6 @@ export function startJobs({ redis, nodeId, queues, concurrency, graceMs, interva
     log: { warn: (message) => log.warn(message), info: (message) => log.info(message) },
   });
   worker.start();
-  log.info({ queues, concurrency, consumer: transport.consumer }, 'Jobs are taken');
+  log.info({ queues, concurrency, consumer: transport.consumer, from: link.name }, 'Jobs are taken');
   return worker;
 }

@@ -1,22 +1,20 @@
 /**
  * `castellan work`: the node agent of this machine, which reports its status and takes jobs.
  *
- * 1. Settings, the first that is given wins: flag, environment variable, default.
+ * 1. Settings, the first that is given wins: flag, environment variable, what enrolment left, default.
  * 2. Asked to stop it takes no more jobs, lets the running ones end up to `--grace`, gives the others back, and ends with 0. It reports its
  *    status until then.
+ * 3. A device code that was redeemed is not sent again, by this process nor by the next.
  */
-import { hostname } from 'node:os';
 import { Command, InvalidArgumentError } from 'commander';
+import { agentFolder, forgetDeviceCode, readCredentials } from '../agent/credentials.ts';
 import { createAgent } from '../agent/create-agent.ts';
-import { redisPublisher } from '../agent/redis-publisher.ts';
-import { nodeIdFrom } from '../agent/identity.ts';
-import { InvalidSettingError } from '../protocol/errors.ts';
-import { DEFAULT_QUEUE, QUEUE_NAME, tagQueue } from '../protocol/job-progress.ts';
-import { parseRedisUrl, redisOptionsFrom, type RedisTarget } from '../redis/target.ts';
-import { agentInterval } from './agent-interval.ts';
+import { DEFAULT_QUEUE, QUEUE_NAME } from '../protocol/job-progress.ts';
 import { createLog, readLogLevel, type Environment } from './settings.ts';
 import { untilAskedToStop } from './signals.ts';
+import { jobSettings, workSettings, type WorkFlags, type WorkSettings } from './work-settings.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { NodeLink } from './node-link.ts';
 import type { Logger } from 'pino';
 
 const DEFAULT_STATUS_PORT = 8080;
@@ -27,120 +25,79 @@ const CONCURRENCY_MAX = 1_000;
 const DEFAULT_GRACE_S = 20;
 const TAG = /^[A-Za-z0-9._:-]{1,64}$/;
 
-export interface WorkSettings {
-  /** Absent: nothing is reported, the agent only answers on its status port. */
-  readonly redis?: RedisTarget;
-  /** Default: the hostname, sanitised. */
-  readonly nodeId?: string;
-  /** 0: any free port. */
-  readonly statusPort: number;
-  readonly intervalMs: number;
-  readonly deviceCode?: string;
-  readonly dockerHost?: string;
-  /** What jobs may ask for of this node; reported with its status. */
-  readonly tags?: readonly string[];
-  readonly log: Logger;
-}
-
-/** Where and how jobs are taken. */
-export interface JobSettings {
-  readonly redis: RedisTarget;
-  readonly queues: readonly string[];
-  readonly concurrency: number;
-  readonly graceMs: number;
-}
-
-/** Starts the agent in this process. Throws InvalidSettingError or InvalidIdError; a Redis that is away is waited for. */
-export async function startAgent({ redis, ...settings }: WorkSettings): Promise<Agent> {
-  const { intervalMs, log } = settings;
-  const publisher = redis === undefined ? undefined : redisPublisher({ redis, intervalMs, random: () => Math.random(), log });
-  try {
-    const agent = createAgent({ ...settings, ...(publisher === undefined ? {} : { publisher }) });
-    await agent.start();
-    return agent;
-  } catch (error) {
-    await publisher?.close();
-    throw error;
-  }
-}
-
-interface WorkFlags {
-  readonly mode: string;
-  readonly redisUrl?: string;
-  readonly apiUrl?: string;
-  readonly queue?: readonly string[];
-  readonly tag?: readonly string[];
-  readonly concurrency: number;
-  readonly grace: number;
-  readonly redisStatus: boolean;
-  readonly nodeId?: string;
-  readonly statusPort: number;
-}
-
 export function workCommand(): Command {
   return new Command('work')
     .description('run the agent of this node: report its status, serve it on a port, take jobs')
-    .option('--mode <mode>', 'how to reach the control plane: redis, or api (not available yet)', 'redis')
+    .option('--mode <mode>', 'how to reach the control plane: redis, or api with the token of castellan init', 'redis')
     .option('--redis-url <url>', 'Redis of the control plane (REDIS_URL)')
-    .option('--api-url <url>', 'control plane for --mode=api')
-    .option('--queue <stream>', `queue to take jobs from; repeatable, or a list with commas (default: ${DEFAULT_QUEUE})`, collectQueues)
+    .option('--api-url <url>', 'control plane for --mode=api (CASTELLAN_URL, default: the one that this node is enrolled at)')
+    .option(
+      '--queue <stream>',
+      `queue to take jobs from; repeatable, or a list with commas (default: ${DEFAULT_QUEUE}, over HTTP what the control plane names)`,
+      collectQueues,
+    )
     .option('--tag <tag>', 'tag of this node, reported with its status; takes jobs from jobs:v1:tag:<tag> too; repeatable', collectTags)
     .option('--concurrency <n>', 'jobs at once; 0 takes none', parseConcurrency, DEFAULT_CONCURRENCY)
     .option('--grace <seconds>', 'how long running jobs are waited for when it stops', parseSeconds, DEFAULT_GRACE_S)
     .option('--redis-status [on]', 'publish the status: true or false', parseSwitch, true)
-    .option('--node-id <id>', 'id of this node (default: its hostname)')
+    .option('--node-id <id>', 'id of this node (default: as enrolled, else its hostname)')
     .option('--status-port <port>', 'port of /status, /health and /metrics on loopback and the mesh address; 0 for any', parsePort, DEFAULT_STATUS_PORT)
     .action(async (flags: WorkFlags) => runWork(flags, process.env));
 }
 
 async function runWork(flags: WorkFlags, env: Environment): Promise<void> {
   const log = createLog('agent', readLogLevel(env, 'info'));
-  const settings = workSettings(flags, env);
-  const jobs = jobSettings(flags, env);
-  const nodeId = nodeIdFrom(settings.nodeId, hostname());
+  const folder = agentFolder(env);
+  const warn = (message: string): void => log.warn(message);
+  const settings = workSettings(flags, env, await readCredentials(folder, warn));
+  const jobs = jobSettings(flags, settings.way);
   const askedToStop = untilAskedToStop();
-  const agent = await startAgent({ ...settings, nodeId, log });
-  const worker =
-    jobs === undefined ? undefined : (await import('./work-jobs.ts')).startJobs({ ...settings, ...jobs, nodeId, statusPort: () => agent.statusPort, log });
-  if (worker === undefined) log.info('No jobs are taken');
+  const link = await openLink(settings, { folder, log });
+  const agent = await startAgent(settings, link, log);
+  const { deviceCode } = settings;
+  if (deviceCode !== undefined) {
+    link?.onRedeemed(() => {
+      agent.setDeviceCode(undefined); // (3)
+      log.info('The device code was redeemed; it is not sent any more');
+      forgetDeviceCode(folder, deviceCode, warn).catch((error: Error) => warn(`The device code could not be removed from the credentials: ${error.message}`));
+    });
+  }
+  const stopping = new AbortController();
+  const taking =
+    jobs === undefined || link === undefined
+      ? log.info('No jobs are taken')
+      : import('./work-jobs.ts').then(
+          async ({ startJobs }) => await startJobs({ ...settings, ...jobs, link, statusPort: () => agent.statusPort, signal: stopping.signal, log }),
+        );
   await askedToStop;
+  stopping.abort();
+  const worker = await taking;
   await worker?.stop(); // (2)
   await agent.stop();
+  await link?.close();
 }
 
-/** Flags before environment before defaults. Throws InvalidSettingError. */
-export function workSettings(flags: WorkFlags, env: Environment): Omit<WorkSettings, 'log'> {
-  checkMode(flags.mode);
-  const redis = redisOf(flags, env);
-  if (flags.redisStatus && redis === undefined) {
-    throw new InvalidSettingError('--redis-url', 'is missing. Give the URL that the control plane printed, or set REDIS_URL.');
+async function openLink({ way, ...settings }: WorkSettings, { folder, log }: { readonly folder: string; readonly log: Logger }): Promise<NodeLink | undefined> {
+  switch (way.kind) {
+    case 'redis':
+      return (await import('./redis-link.ts')).redisLink({ ...settings, redis: way.redis, log });
+    case 'api':
+      return (await import('./api-link.ts')).apiLink({ ...settings, ...way, folder, log });
+    case 'none':
+      return undefined;
   }
-  return {
-    ...(flags.redisStatus && redis !== undefined ? { redis } : {}),
-    ...(flags.nodeId === undefined ? {} : { nodeId: flags.nodeId }),
-    statusPort: flags.statusPort,
-    intervalMs: agentInterval(env),
-    ...(flags.tag === undefined ? {} : { tags: flags.tag }),
-    ...(env['CITADEL_DEVICE_CODE'] ? { deviceCode: env['CITADEL_DEVICE_CODE'] } : {}),
-    ...(env['DOCKER_HOST'] ? { dockerHost: env['DOCKER_HOST'] } : {}),
-  };
 }
 
-/** Undefined when no jobs are to be taken, or there is no Redis to take them from. */
-export function jobSettings(flags: WorkFlags, env: Environment): JobSettings | undefined {
-  const redis = redisOf(flags, env);
-  if (redis === undefined || flags.concurrency === 0) return undefined;
-  const queues = [...(flags.queue ?? [DEFAULT_QUEUE]), ...(flags.tag ?? []).map(tagQueue)];
-  return { redis, queues: [...new Set(queues)], concurrency: flags.concurrency, graceMs: flags.grace * 1_000 };
-}
-
-function checkMode(mode: string): void {
-  if (mode === 'api') throw new InvalidSettingError('--mode', 'is "api", which is not available yet. Use --mode=redis with --redis-url.');
-  if (mode !== 'redis') throw new InvalidSettingError('--mode', `is ${JSON.stringify(mode)}; it must be "redis".`);
-}
-
-function redisOf(flags: WorkFlags, env: Environment): RedisTarget | undefined {
-  return flags.redisUrl === undefined ? redisOptionsFrom(env) : parseRedisUrl(flags.redisUrl, '--redis-url');
+/** Throws InvalidSettingError; the link is closed then. */
+async function startAgent({ reportsStatus, ...settings }: WorkSettings, link: NodeLink | undefined, log: Logger): Promise<Agent> {
+  try {
+    const agent = createAgent({ ...settings, ...(reportsStatus && link !== undefined ? { publisher: link.publisher() } : {}), log });
+    await agent.start();
+    return agent;
+  } catch (error) {
+    await link?.close();
+    throw error;
+  }
 }
 
 function collectQueues(text: string, before: readonly string[] = []): readonly string[] {

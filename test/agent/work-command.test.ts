@@ -29,7 +29,13 @@ afterAll(async () => {
 
 function work(args: readonly string[], env: { readonly [name: string]: string } = {}) {
   const child = spawn(process.execPath, ['--input-type=module', '-e', RUN_WORK, '--', ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HEARTBEAT_INTERVAL_MS: '1000', DOCKER_HOST: 'unix:///nonexistent.sock', ...env },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      HEARTBEAT_INTERVAL_MS: '1000',
+      DOCKER_HOST: 'unix:///nonexistent.sock',
+      CASTELLAN_AGENT_DIR: '/nonexistent',
+      ...env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   children.push(child);
@@ -109,7 +115,7 @@ test('--redis-status=false only answers', async () => {
 });
 
 test.for([
-  ['--mode=api', 'not available yet'],
+  ['--mode=api', 'castellan init'],
   ['--mode=kafka', '--mode'],
   ['--redis-url=http://x', '--redis-url'],
   ['--node-id=a b', 'nodeId'],
