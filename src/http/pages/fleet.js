@@ -5,6 +5,7 @@
  * 2. A stream's transition moves its own row at once. After a gone cursor (410) the page begins again from a listing.
  * 3. Everything from the server becomes text, never markup.
  */
+import { api, openSession, signInText } from './session.js';
 import { changeText, dueText, duration, reasonOf, statedReason, valueText } from './words.js';
 
 const REFRESH_MS = 5_000;
@@ -38,34 +39,12 @@ function make(tag, { text, className, attributes = {} } = {}, ...children) {
 
 // Talking to the control plane
 
-async function api(path, options) {
-  const response = await fetch(path, { credentials: 'same-origin', ...options });
-  if (response.ok) return response.status === 204 ? null : await response.json();
-  const problem = await response.json().catch(() => ({ detail: response.statusText }));
-  throw Object.assign(new Error(problem.detail), { status: response.status, code: problem.code });
-}
-
-/** The secret of a one-time link stands in the fragment, which browsers send nowhere; it leaves the address bar before it is used. */
-async function openSession() {
-  const secret = new URLSearchParams(location.hash.slice(1)).get('link');
-  if (secret === null) return;
-  history.replaceState(null, '', location.pathname);
-  try {
-    await api('/api/session', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ secret }) });
-  } catch (error) {
-    // A link that was used in this browser has left its session behind.
-    if (error.status !== 401 || !(await api('/api/session').catch(() => null)))
-      throw Object.assign(new Error(error.message), { status: error.status, usedLink: true });
-  }
-}
-
 function notify(error) {
   element('notice').hidden = !error;
   element('notice').textContent = error?.message ?? '';
   if (error?.status !== 401) return;
   signedOut = true;
-  const why = error.usedLink ? 'This link was used before, or has expired.' : 'This browser has no session.';
-  element('notice').textContent = `${why} Open the link that the server printed when it started, or make a new one with: castellan token --link`;
+  element('notice').textContent = signInText(error);
   document.querySelector('main').hidden = true;
   setConnection('signed out', 'down');
 }

@@ -1,0 +1,55 @@
+/** The web app in a real browser. One file, because it is built once for all its pages. */
+import { readdir, readFile } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startFixture } from '../server-fixture.ts';
+import { approvalPage } from './approve-page.ts';
+import { browserPresent, buildWebApp, launchBrowser } from './app-fixture.ts';
+
+/** gzip, everything that a first visit loads. */
+const SIZE_BYTES_MAX = 40 * 1_024;
+const FOLDER = new URL('../../../src/http/pages/app/', import.meta.url);
+
+let browser: Browser;
+beforeAll(async () => {
+  await buildWebApp();
+  if (browserPresent) browser = await launchBrowser();
+}, 60_000);
+afterAll(async () => {
+  await browser?.close();
+});
+
+describe('the build', () => {
+  it('is small', async () => {
+    const assets = (await readdir(new URL('assets/', FOLDER))).map((name) => `assets/${name}`);
+    const sizes = await Promise.all(['index.html', ...assets].map(async (name) => gzipSync(await readFile(new URL(name, FOLDER))).byteLength));
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    console.log(`The web app: ${(total / 1_024).toFixed(1)} KiB gzipped in ${sizes.length} files.`);
+    expect(total).toBeLessThan(SIZE_BYTES_MAX);
+  });
+
+  it('is served with hashed files that are kept, and a document that is not', async () => {
+    const { app } = await startFixture();
+    const document = await app.inject('/device');
+    expect(document.headers).toMatchObject({ 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-cache' });
+    const script = /src="(\/app\/assets\/[^"]+\.js)"/.exec(document.body)?.[1] ?? '';
+    const plain = await app.inject(script);
+    expect(plain.headers).toMatchObject({ 'content-type': 'text/javascript; charset=utf-8', 'cache-control': 'public, max-age=31536000, immutable' });
+    const gzipped = await app.inject({ url: script, headers: { 'accept-encoding': 'br, gzip' } });
+    expect(gzipped.headers['content-encoding']).toBe('gzip');
+    expect(gzipped.rawPayload.byteLength).toBeLessThan(plain.rawPayload.byteLength / 2);
+    const refusing = await app.inject({ url: script, headers: { 'accept-encoding': 'gzip;q=0' } });
+    expect(refusing.headers['content-encoding']).toBeUndefined();
+  });
+
+  it('gives out nothing but its own files', async () => {
+    const { app } = await startFixture();
+    for (const url of ['/app/assets/..%2Findex.html', '/app/assets/..%2F..%2Ffleet.html', '/app/assets/%2Fetc%2Fpasswd', '/app/', '/app/index.html'])
+      expect((await app.inject(url)).statusCode).toBe(404);
+  });
+});
+
+describe.skipIf(!browserPresent)('the approval page', { timeout: 30_000 }, () => {
+  approvalPage(() => browser);
+});
