@@ -57,7 +57,7 @@ describe('the fleet reacts', () => {
     children = [];
   });
   afterEach(async () => {
-    for (const worker of workers) worker.dumb();
+    for (const worker of workers) worker.stop();
     for (const child of children) await child.end('SIGKILL');
     await beats.stop();
     await engine.stop();
@@ -183,11 +183,9 @@ describe('the fleet reacts', () => {
     await until('the node is degraded', () => connection(shaky, 'degraded'));
     await until('its worker is doubted', async () => (await world.job('job')).reason?.includes('silent') ?? false);
     beats.wake(shaky);
-    await cutOff.alive(entry);
+    await cutOff.speak();
     await until('the node is online', () => connection(shaky, 'online'));
-    await sleep(LEASE_MS / 2); // nothing may happen: there is nothing to wait for
-    await cutOff.alive(entry);
-    await sleep(LEASE_MS / 2);
+    await sleep(NOTHING_MORE_MS); // nothing may happen: there is nothing to wait for
     expect(await other.take()).toBeUndefined();
     await cutOff.finish(entry, 'by the first');
     await until('the job is done', () => world.isIn('job', 'done'));
@@ -219,7 +217,7 @@ describe('the fleet reacts', () => {
     expect(incidents).toHaveLength(1);
 
     beats.wake(...silenced);
-    for (const [worker, entry] of entries) await worker.alive(entry);
+    for (const worker of workers) await worker.speak();
     for (const nodeId of silenced) await until(`${nodeId} is online`, () => connection(nodeId, 'online'));
     for (const [worker, entry] of entries) await worker.finish(entry, worker.consumer);
     for (const [index, worker] of [...entries.keys()].entries()) {

@@ -30,6 +30,7 @@ export class HandWorker {
   readonly #queue: string;
   readonly #held = new Map<string, JobEntry>();
   readonly #timer: NodeJS.Timeout;
+  #silent = false;
 
   private constructor(redis: Redis, options: HandWorkerOptions) {
     this.#redis = redis;
@@ -37,6 +38,7 @@ export class HandWorker {
     this.#queue = options.queue ?? DEFAULT_QUEUE;
     this.consumer = CONSUMER_PREFIX + options.name;
     this.#timer = setInterval(() => {
+      if (this.#silent) return;
       for (const entry of this.#held.values()) this.#tell('alive', entry, {}).catch(() => undefined);
     }, options.aliveMs);
   }
@@ -65,12 +67,18 @@ export class HandWorker {
     await this.#redis.xack(entry.queue, WORKER_GROUP, entry.entryId);
   }
 
-  async alive(entry: JobEntry): Promise<void> {
-    await this.#tell('alive', entry, {});
+  /** Speaks again, and at once, of what it holds. */
+  async speak(): Promise<void> {
+    this.#silent = false;
+    for (const entry of this.#held.values()) await this.#tell('alive', entry, {});
   }
 
   /** Says nothing any more, as one that died; `finish` still works, as one that was only cut off. */
   dumb(): void {
+    this.#silent = true;
+  }
+
+  stop(): void {
     clearInterval(this.#timer);
   }
 

@@ -6,6 +6,7 @@ import { decodePack, formatAddress, parseAddress, type TransitionAddress } from 
 import { PARTITION_COUNT, partitionOf, type ActorKey } from '../../src/protocol/ids.ts';
 import type { ActorRecord, Transition } from '../../src/protocol/record.ts';
 import type { Keys } from '../../src/redis/keys.ts';
+import { packFromText } from '../../src/redis/pack-text.ts';
 
 export interface JournalEntry {
   readonly address: TransitionAddress;
@@ -39,7 +40,7 @@ export class Journal {
       const entries = await client.xrange(keys.partition(partition).feed(definition.type), '-', '+');
       packs.push(entries.map(([id]) => id));
       for (const [id, fields] of entries) {
-        const transitions = decodePack(definition.type, fields[5] as string);
+        const transitions = decodePack(definition.type, packFromText(fields[5] as string));
         all.push(...transitions.map((transition, index) => ({ address: parseAddress(formatAddress(partition, id, index)), transition })));
       }
     }
