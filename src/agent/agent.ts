@@ -6,7 +6,7 @@
  */
 import { Reporter, type ReporterCounts } from './reporter.ts';
 import { StatusServer } from './status-server.ts';
-import { StatusCollector } from './collector.ts';
+import { StatusCollector, type NodeProfile } from './collector.ts';
 import { agentMetrics } from './metrics.ts';
 import { StoppedError } from '../protocol/errors.ts';
 import type { AgentClock } from './clock.ts';
@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly deviceCode?: string;
   /** What jobs may ask for of this node. */
   readonly tags?: readonly string[];
+  /** Asked with each status. */
+  readonly profile?: () => NodeProfile;
   readonly observers: { readonly system: SystemObserver; readonly gpu: GpuObserver; readonly services: ServiceObserver };
   readonly addresses: () => NodeAddresses;
   readonly clock: AgentClock;
@@ -90,8 +92,9 @@ export class Agent {
   }
 
   async #startAll(): Promise<void> {
-    const { nodeId, tags = [], observers, addresses, clock, log, publisher, intervalMs, deviceCode } = this.#options;
-    const collector: StatusCollector = new StatusCollector({ nodeId, tags, ...observers, addresses, clock, statusPort: () => server.port });
+    const { nodeId, tags = [], profile, observers, addresses, clock, log, publisher, intervalMs, deviceCode } = this.#options;
+    const described = { nodeId, tags, ...(profile === undefined ? {} : { profile }) };
+    const collector: StatusCollector = new StatusCollector({ ...described, ...observers, addresses, clock, statusPort: () => server.port });
     const metrics = agentMetrics({ status: () => collector.recent(), counts: () => this.counts });
     const server = new StatusServer({ port: this.#options.statusPort, status: () => collector.recent(), metrics });
     try {

@@ -13,10 +13,17 @@ import type { SystemObserver } from './observe-system.ts';
 
 export const FRESH_MS = 1_000;
 
+export interface NodeProfile {
+  readonly name?: string;
+  readonly tags?: readonly string[];
+}
+
 export interface CollectorOptions {
   readonly nodeId: string;
   /** Left out of the status when there are none. */
   readonly tags?: readonly string[];
+  /** What the node was configured to be called, and tags beside those above. */
+  readonly profile?: () => NodeProfile;
   readonly system: SystemObserver;
   readonly gpu: GpuObserver;
   readonly services: ServiceObserver;
@@ -56,12 +63,14 @@ export class StatusCollector {
   }
 
   async #round(): Promise<NodeStatus> {
-    const { nodeId, tags = [], system, gpu, clock } = this.#options;
+    const { nodeId, system, gpu, clock } = this.#options;
+    const { name = nodeId, tags: configured = [] } = this.#options.profile?.() ?? {};
+    const tags = [...new Set([...(this.#options.tags ?? []), ...configured])];
     const [load, gpus, services] = await Promise.all([system.observe(), gpu.observe().catch((): readonly GpuStatus[] => []), this.services()]);
     const { tailscale, network } = this.#options.addresses();
     const statusPort = this.#options.statusPort();
     const node = {
-      name: nodeId,
+      name,
       ...(tags.length === 0 ? {} : { tags }),
       ...(tailscale === undefined ? {} : { tailscale_ip: tailscale }),
       ...(network === undefined ? {} : { network_ip: network }),

@@ -2,6 +2,7 @@
 import { hostname, networkInterfaces } from 'node:os';
 import { Agent } from './agent.ts';
 import { systemClock } from './clock.ts';
+import type { NodeProfile } from './collector.ts';
 import { nodeAddresses, nodeIdFrom } from './identity.ts';
 import { containerObserver } from './observe-containers.ts';
 import { gpuObserver } from './observe-gpu.ts';
@@ -20,6 +21,8 @@ export interface CreateAgentOptions {
   readonly deviceCode?: string;
   /** What jobs may ask for of this node. */
   readonly tags?: readonly string[];
+  /** What the node was configured to be called, and tags beside those above; asked with each status. */
+  readonly profile?: () => NodeProfile;
   /** As in `DOCKER_HOST`; default: the standard socket. */
   readonly dockerHost?: string;
   readonly log: Logger;

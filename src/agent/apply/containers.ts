@@ -27,6 +27,8 @@ export interface FoundContainer {
   readonly apply: string | undefined;
   readonly specHash: string | undefined;
   readonly running: boolean;
+  /** It ends again and again, and the engine is about to start it once more. */
+  readonly restarting: boolean;
 }
 
 export interface InspectedContainer {
@@ -106,6 +108,12 @@ export class Containers {
     return (await this.#askFor(404, 'GET', `/images/${encodeURIComponent(image)}/json`, signal, LOOK_TIMEOUT_MS)) !== undefined;
   }
 
+  /** Whether the engine can give containers a GPU: it has NVIDIA's runtime, or devices by CDI. */
+  async hasGpuRuntime(): Promise<boolean> {
+    const info = (await this.#ask('GET', '/info', AbortSignal.timeout(LOOK_TIMEOUT_MS), LOOK_TIMEOUT_MS)) as EngineInfo;
+    return info.Runtimes?.['nvidia'] !== undefined || (info.DiscoveredDevices ?? []).some(({ ID }) => ID?.startsWith('nvidia.com/gpu') === true);
+  }
+
   /** `told`: percent, 0 to 100. */
   async pull(image: string, told: (percent: number) => void, signal: AbortSignal): Promise<void> {
     const progress = new PullProgress();
@@ -149,6 +157,11 @@ function refusal(what: string, status: number, words: string): ContainerEngineEr
   return new ContainerEngineError('engine_refused', `The Docker engine could not ${what}: ${said}`, status);
 }
 
+interface EngineInfo {
+  readonly Runtimes?: { readonly [name: string]: unknown };
+  readonly DiscoveredDevices?: readonly { readonly ID?: string }[];
+}
+
 interface ListedContainer {
   readonly Id: string;
   readonly Names: readonly string[];
@@ -164,6 +177,7 @@ function foundContainer({ Id, Names, State, Labels = {} }: ListedContainer): Fou
     apply: Labels[LABELS.apply],
     specHash: Labels[LABELS.spec],
     running: State === 'running' || State === 'restarting',
+    restarting: State === 'restarting',
   };
 }
 
