@@ -15,6 +15,8 @@ const PROBLEMS = {
   body_too_deep: [400, 'The body is nested too deeply or has too many values'],
   unauthorized: [401, 'A valid token or session is needed'],
   forbidden: [403, 'Not allowed'],
+  not_for_this_node: [403, 'A node may not do this'],
+  job_not_held: [403, 'The node does not have this job now'],
   foreign_origin: [403, 'The request comes from a page of another origin'],
   not_found: [404, 'Not found'],
   node_not_found: [404, 'There is no such node'],
@@ -23,13 +25,17 @@ const PROBLEMS = {
   dead_letter_not_found: [404, 'There is no such dead letter'],
   job_not_found: [404, 'There is no such job'],
   schedule_not_found: [404, 'There is no such schedule'],
+  enrolment_not_found: [404, 'There is no such request of a device'],
+  device_not_found: [404, 'There is no such device'],
   method_not_allowed: [405, 'This method is not allowed here'],
+  device_refused: [409, 'The device does not take this now'],
   job_refused: [409, 'The job does not take this now'],
   not_replayable: [409, 'This dead letter cannot be replayed'],
   cursor_gone: [410, 'The cursor is not held any more'],
   revision_gone: [410, 'This revision was trimmed'],
   body_too_large: [413, 'The body is too large'],
   unsupported_media_type: [415, 'This media type is not understood'],
+  invalid_config: [422, 'The configuration cannot be applied'],
   rate_limited: [429, 'Too many requests'],
   internal: [500, 'Something went wrong here'],
   live_refused: [502, 'The node’s address is outside the enrolled network'],
@@ -47,6 +53,7 @@ const CASTELLAN_STATUS: { readonly [code: string]: number } = {
   invalid_id: 400,
   invalid_event: 400,
   invalid_job: 400,
+  invalid_config: 422,
   unknown_actor_type: 404,
   actor_not_found: 404,
   cursor_gone: 410,
@@ -62,6 +69,8 @@ export interface Problem {
   readonly detail: string;
   readonly field?: string;
   readonly instance?: string;
+  /** Further members, as RFC 9457, 3.2 allows. */
+  readonly [extension: string]: string | number | undefined;
 }
 
 export interface ProblemDetail {

@@ -14,22 +14,31 @@ import underPressure from '@fastify/under-pressure';
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify';
 import { jsonSchemaTransform, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { ControlPlane } from '../protocol/control-plane.ts';
+import type { CatalogueItem } from '../protocol/catalogue-item.ts';
+import type { Devices } from '../protocol/device.ts';
+import type { FabricRedis } from '../protocol/fabric-redis.ts';
 import type { Jobs } from '../protocol/job.ts';
 import type { RebalanceJobs } from '../protocol/rebalance.ts';
 import type { UserEvents } from '../protocol/user-events.ts';
 import { guardRoutes } from './access.ts';
+import { deviceTokens, type DeviceTokens } from './auth/device-tokens.ts';
 import { createSessions, type Sessions } from './auth/sessions.ts';
 import { tokenVerifier, type TokenKeys, type VerifyToken, type WallClock } from './auth/tokens.ts';
 import { BODY_BYTES_MAX, limitBody } from './body-limits.ts';
 import { eventStreams, type EventStreamOptions } from './event-stream.ts';
+import { nodeGate } from './fabric/node-gate.ts';
 import { liveStatus } from './live/live-status.ts';
 import { answerError, sendProblem } from './problem.ts';
 import { socketIo } from './realtime/socket-io.ts';
 import { actorRoutes } from './routes/actors.ts';
 import type { App, RouteContext } from './routes/context.ts';
 import { deadLetterRoutes } from './routes/dead-letters.ts';
+import { deviceAuthRoutes } from './routes/device-auth.ts';
+import { deviceRoutes } from './routes/devices.ts';
 import { eventStreamRoutes } from './routes/events-stream.ts';
+import { fabricRedisRoutes } from './routes/fabric-redis.ts';
 import { healthRoutes } from './routes/health.ts';
+import { heartbeatRoutes } from './routes/heartbeat.ts';
 import { jobRoutes } from './routes/jobs.ts';
 import { machineRoutes } from './routes/machines.ts';
 import { metricsRoutes } from './routes/metrics.ts';
@@ -40,6 +49,7 @@ import { queueRoutes } from './routes/queues.ts';
 import { scheduleRoutes } from './routes/schedules.ts';
 import { rebalanceRoutes } from './routes/rebalance.ts';
 import { sessionRoutes } from './routes/sessions.ts';
+import { workerConfigRoutes } from './routes/worker-config.ts';
 import type { HttpSettings } from './settings.ts';
 
 /** Longer than the agent's and the engine's own stalls; beyond it, answering reads would only add to the trouble. */
@@ -47,12 +57,25 @@ const EVENT_LOOP_DELAY_MS_MAX = 2_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const URL_PARAMETER_LENGTH_MAX = 512;
 
+export interface DeviceOptions {
+  readonly devices: Devices;
+  readonly catalogue: readonly CatalogueItem[];
+  /** The organisation of devices that a caller of the whole fleet approves. */
+  readonly defaultOrg: string;
+  /** Absent: there is no way in for nodes without Redis credentials. Closed by whoever made it. */
+  readonly redis?: FabricRedis;
+  /** Of one node; default 6,000. */
+  readonly requestsPerMinute?: number;
+}
+
 export interface HttpServerOptions {
   readonly controlPlane: ControlPlane;
   /** Absent: there are no routes for jobs. */
   readonly jobs?: Jobs;
   /** Absent: there are no rebalance jobs, and nothing listens at `/socket.io`. */
   readonly rebalance?: { readonly jobs: RebalanceJobs; readonly events: UserEvents };
+  /** Absent: devices cannot enrol. */
+  readonly devices?: DeviceOptions;
   readonly settings: HttpSettings;
   readonly tokenKeys: TokenKeys;
   /** The data folder's own secret: session cookies are signed with a key derived from it. */
@@ -88,7 +111,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   app.setErrorHandler<FastifyError>(answerError);
 
   const sessions = createSessions(ownSecret, now);
-  const access = { verifyBearer: bearerVerifier(tokenKeys, ownSecret, now), verifySession: sessions.verify, allowedOrigins: settings.corsOrigins };
+  const tokens = options.devices === undefined ? undefined : deviceTokens(options.devices.devices);
+  const access = {
+    verifyBearer: bearerVerifier(tokenKeys, ownSecret, now),
+    verifySession: sessions.verify,
+    allowedOrigins: settings.corsOrigins,
+    ...(tokens === undefined ? {} : { devices: tokens }),
+  };
   const streams = eventStreams({ controlPlane, now, ...options.stream });
   const live = liveStatus({
     networks: settings.liveNetworks,
@@ -100,9 +129,13 @@ export async function createHttpServer(options: HttpServerOptions): Promise<Http
   await registerGuards(app, settings, options.version);
   guardRoutes(app, access);
   app.addHook('preValidation', limitBody);
-  app.addHook('preClose', async () => streams.close());
+  app.addHook('preClose', async () => {
+    streams.close();
+    tokens?.close();
+  });
   app.addHook('onClose', async () => live.close());
   registerRoutes(app, context, options.jobs);
+  if (options.devices !== undefined && tokens !== undefined) registerDevices(app, context, options.devices, tokens, settings);
   if (options.rebalance !== undefined) {
     rebalanceRoutes(app, options.rebalance.jobs);
     socketIo(app, {
@@ -184,6 +217,17 @@ async function registerGuards(app: App, settings: HttpSettings, version: string)
     },
     transform: jsonSchemaTransform,
   });
+}
+
+function registerDevices(app: App, context: RouteContext, options: DeviceOptions, tokens: DeviceTokens, { publicUrl }: HttpSettings): void {
+  const { devices, redis, requestsPerMinute } = options;
+  deviceAuthRoutes(app, context, { devices, ...(publicUrl === undefined ? {} : { publicUrl }) });
+  deviceRoutes(app, context, options);
+  if (redis === undefined) return;
+  const gate = nodeGate({ devices, redis, now: context.now, ...(requestsPerMinute === undefined ? {} : { requestsPerMinute }) });
+  fabricRedisRoutes(app, context, { devices, tokens, redis, gate });
+  workerConfigRoutes(app, gate);
+  heartbeatRoutes(app, context, { devices, redis, gate });
 }
 
 function registerRoutes(app: App, context: RouteContext, jobs: Jobs | undefined): void {

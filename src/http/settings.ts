@@ -21,6 +21,8 @@ export interface HttpSettings {
   /** The node whose agent runs on this machine, started together with the control plane: asked on loopback. */
   readonly localNodeId?: string;
   readonly requestsPerMinute: number;
+  /** Where people reach this server, without a slash at the end; absent: where their requests say that they were sent. */
+  readonly publicUrl?: string;
 }
 
 type Environment = { readonly [name: string]: string | undefined };
@@ -32,7 +34,7 @@ export function readListenAddress(env: Environment): { readonly host: string; re
   return { host: env['HOST'] || '127.0.0.1', port };
 }
 
-/** Reads `CORS_ORIGIN`, `LIVE_NETWORKS`, `HTTP_REQUESTS_PER_MINUTE`. */
+/** Reads `CORS_ORIGIN`, `LIVE_NETWORKS`, `HTTP_REQUESTS_PER_MINUTE`, `PUBLIC_URL`. */
 export function readHttpSettings(env: Environment, localNodeId?: string): HttpSettings {
   const perMinute = env['HTTP_REQUESTS_PER_MINUTE'];
   const requestsPerMinute = perMinute === undefined || perMinute === '' ? DEFAULT_REQUESTS_PER_MINUTE : Number(perMinute);
@@ -44,6 +46,7 @@ export function readHttpSettings(env: Environment, localNodeId?: string): HttpSe
     corsOrigins: readOrigins(env['CORS_ORIGIN']),
     liveNetworks,
     requestsPerMinute,
+    ...(env['PUBLIC_URL'] ? { publicUrl: readPublicUrl(env['PUBLIC_URL']) } : {}),
     ...(localNodeId === undefined ? {} : { localNodeId }),
   };
 }
@@ -88,6 +91,13 @@ function readUrl(setting: string, text: string): URL {
   const url = URL.parse(text);
   if (url === null) throw new InvalidSettingError(setting, `must hold URLs such as https://example.org.`);
   return url;
+}
+
+function readPublicUrl(text: string): string {
+  const { protocol, origin, pathname, search, hash } = readUrl('PUBLIC_URL', text);
+  if ((protocol !== 'http:' && protocol !== 'https:') || search !== '' || hash !== '')
+    throw new InvalidSettingError('PUBLIC_URL', 'must be an http or https URL without query and fragment.');
+  return `${origin}${pathname}`.replace(/\/+$/, '');
 }
 
 function commaList(text: string | undefined): readonly string[] | undefined {

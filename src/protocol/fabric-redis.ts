@@ -17,6 +17,7 @@ export interface FabricConsumeBody {
   readonly queues?: readonly string[];
   readonly group: string;
   readonly consumer: string;
+  /** 0: nothing is taken; the group notes that the consumer lives. */
   readonly count?: number;
   readonly blockMs?: number;
   /** Ids of the entries of these queues that this consumer has in hand. (3) */

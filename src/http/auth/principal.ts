@@ -16,8 +16,11 @@ export interface Principal {
   readonly via: 'bearer' | 'session';
 }
 
-/** What a route asks of its caller. `user`: to be known, with any role or none; the route shows callers nothing but their own. */
-export type Access = 'public' | 'user' | Exclude<Role, 'none'>;
+/**
+ * What a route asks of its caller. `user`: to be known, with any role or none; the route shows callers nothing but their own.
+ * `device`: a device token, which opens nothing else.
+ */
+export type Access = 'public' | 'user' | 'device' | Exclude<Role, 'none'>;
 
 /** The caller as the owner of rebalance jobs and of events about them (contracts 4). */
 export function userIdOf({ userId, subject }: Pick<Principal, 'userId' | 'subject'>): string {
