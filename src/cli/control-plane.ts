@@ -136,6 +136,7 @@ export async function startControlPlane({
       confirmMs: CONFIRM_MS,
       ring: hosted.ring,
     });
+    const figures = jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock });
     const controlPlane = createControlPlane({
       engine,
       client,
@@ -143,7 +144,7 @@ export async function startControlPlane({
       types: engine.types,
       time: () => redis.store.time(),
       uptimeMs: () => systemClock.now() - began,
-      jobs: jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock }),
+      jobs: async () => ({ ...(await figures()), placement: placer.figures() }),
     });
     const http = await createHttpServer({
       controlPlane,

@@ -10,7 +10,12 @@ export interface MetricsSources {
   readonly report: () => EngineReport;
   readonly reader: Pick<ActorReader, 'partitions' | 'countDeadLetters'>;
   /** Absent: no jobs are run here. */
-  readonly jobs?: () => Promise<{ readonly jobs: { readonly [state: string]: number }; readonly queues: readonly QueueView[] }>;
+  readonly jobs?: () => Promise<{
+    readonly jobs: { readonly [state: string]: number };
+    readonly queues: readonly QueueView[];
+    /** Of this process: jobs placed on nodes, and those that were looked at lately and have no place, by what is missing. */
+    readonly placement: { readonly placed: number; readonly waiting: { readonly [code: string]: number } };
+  }>;
 }
 
 /** By queue. */
@@ -65,6 +70,8 @@ export class Metrics {
   readonly #partitionTimers: Gauge;
   readonly #deadLetters: Gauge;
   readonly #jobs: Gauge<'state'> | undefined;
+  readonly #unplaced: Gauge<'missing'> | undefined;
+  readonly #placed: Gauge | undefined;
   readonly #queues: readonly (readonly [Gauge<'queue'>, (queue: QueueView) => number])[];
 
   constructor(sources: MetricsSources) {
@@ -119,6 +126,10 @@ export class Metrics {
     this.#jobs = runsJobs
       ? new Gauge({ name: `${PREFIX}jobs`, help: 'Jobs by state, as long as they are kept.', labelNames: ['state'], registers })
       : undefined;
+    if (runsJobs) {
+      this.#unplaced = new Gauge({ name: `${PREFIX}jobs_unplaced`, help: 'Jobs without a node, by what is missing.', labelNames: ['missing'], registers });
+      this.#placed = new Gauge({ name: `${PREFIX}placements`, help: 'Jobs placed on nodes since the start.', registers });
+    }
     this.#queues = Object.entries(runsJobs ? QUEUE_GAUGES : {}).map(([name, [help, read]]) => [
       new Gauge({ name: PREFIX + name, help, labelNames: ['queue'], registers }),
       read,
@@ -143,6 +154,10 @@ export class Metrics {
     const figures = await this.#sources.jobs?.();
     if (figures === undefined) return;
     for (const [state, count] of Object.entries(figures.jobs)) this.#jobs?.set({ state }, count);
+    const { placed, waiting } = figures.placement;
+    this.#placed?.set(placed);
+    this.#unplaced?.reset();
+    for (const [missing, count] of Object.entries(waiting)) this.#unplaced?.set({ missing }, count);
     for (const [gauge, read] of this.#queues) {
       // A queue that is gone is told no more.
       gauge.reset();

@@ -24,6 +24,7 @@ it('metrics tell the jobs by state and how full the queues are', async () => {
   await untilState('two', 'queued');
   await untilState('later', 'scheduled');
   await jobs.pause(queue);
+  const figures = jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock });
   const metrics = new Metrics({
     meter: new Meter(),
     report: () => ({
@@ -38,12 +39,14 @@ it('metrics tell the jobs by state and how full the queues are', async () => {
       deliveryStalledMs: 0,
     }),
     reader: redis.reader,
-    jobs: jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock }),
+    jobs: async () => ({ ...(await figures()), placement: { placed: 7, waiting: { no_tag: 2 } } }),
   });
   const text = await metrics.text();
   expect(text).toContain('castellan_jobs{state="queued"} 2');
   expect(text).toContain('castellan_jobs{state="scheduled"} 1');
   expect(text).toContain('castellan_jobs{state="done"} 0');
+  expect(text).toContain('castellan_placements 7');
+  expect(text).toContain('castellan_jobs_unplaced{missing="no_tag"} 2');
   expect(text).toContain(`castellan_queue_paused{queue="${queue}"} 1`);
   expect(text).toMatch(new RegExp(`castellan_queue_(waiting|held)\\{queue="${queue}"\\} 2`));
 });
