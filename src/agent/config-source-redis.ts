@@ -11,6 +11,7 @@ import { RedisUnusableError } from '../protocol/errors.ts';
 import { CONFIG_GROUP, CONFIG_STREAM, DEVICE_REPORTS, configChannel, type ConfigReport } from '../protocol/device-config.ts';
 import { CONSUMER_PREFIX, JOB_REPORTS, progressKey } from '../protocol/job-progress.ts';
 import { parseConfigEntry } from '../provisioning/config-entry.ts';
+import { readDelivery } from './config-delivery.ts';
 import { progressOf } from './config-progress.ts';
 import type { ConfigDelivery, ConfigSource } from './config-source.ts';
 import { backoffDelayMs } from './schedule.ts';
@@ -166,7 +167,7 @@ class RedisConfigSource implements ConfigSource {
       const [entryId, fields] = entry;
       // Trimmed before it was acknowledged: nothing is left to do with it.
       if (fields === null) await this.#write.xack(CONFIG_STREAM, CONFIG_GROUP, entryId);
-      else if ((this.#target(entry) ?? this.#options.nodeId) === this.#options.nodeId) mine.push(delivery(entryId, fields));
+      else if ((this.#target(entry) ?? this.#options.nodeId) === this.#options.nodeId) mine.push(readDelivery(entryId, fields));
     }
     return mine;
   }
@@ -209,23 +210,6 @@ class RedisConfigSource implements ConfigSource {
     client.on('error', (error: NodeJS.ErrnoException) => log.debug({ client: name, fault: error.code ?? error.message }, 'A link for configurations failed'));
     return client;
   }
-}
-
-function delivery(entryId: string, fields: readonly string[]): ConfigDelivery {
-  const entry = parseConfigEntry(fields);
-  const attempt = Number(valueOf(fields, 'attempt') ?? Number.NaN);
-  const common = { entryId, ...(Number.isSafeInteger(attempt) ? { attempt } : {}) };
-  if (entry.kind === 'other') {
-    return { ...common, jobId: null, content: { kind: 'unreadable', field: 'type', reason: 'is none that this stream is for.' } };
-  }
-  const jobId = entry.jobId ?? null;
-  if (entry.kind === 'bad') return { ...common, jobId, content: { kind: 'unreadable', field: entry.field, reason: entry.reason } };
-  return { ...common, jobId, content: { kind: 'payload', payload: JSON.parse(valueOf(fields, 'payload') ?? '{}') as Json } };
-}
-
-function valueOf(fields: readonly string[], name: string): string | undefined {
-  const index = fields.findIndex((field, at) => at % 2 === 0 && field === name);
-  return index === -1 ? undefined : fields[index + 1];
 }
 
 function objectIn(text: string): JsonObject | undefined {
