@@ -7,9 +7,9 @@ import { chromium, type Browser, type BrowserContextOptions, type Page } from 'p
 import { expect, onTestFinished } from 'vitest';
 import { build } from 'vite';
 import type { Role } from '../../../src/http/auth/principal.ts';
+import { catalogueOf, servicesOffered } from '../../../src/provisioning/node-catalogue.ts';
 import { startFixture, type Fixture } from '../server-fixture.ts';
 import { scriptedDevices, type ScriptedDevices } from './scripted-devices.ts';
-import { scriptedRoutes } from './scripted-routes.ts';
 
 const EXECUTABLE = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 export const browserPresent = await access(EXECUTABLE).then(
@@ -44,8 +44,7 @@ export interface AppOptions extends BrowserContextOptions {
 
 export async function openApp(browser: Browser, { path, role = 'admin', fill, ...options }: AppOptions): Promise<OpenApp> {
   const devices = scriptedDevices();
-  const server = await startFixture();
-  scriptedRoutes(server.app, devices);
+  const server = await startFixture({ devices: { devices, catalogue: servicesOffered(catalogueOf()), defaultOrg: 'acme' } });
   fill?.(server, devices);
   const base = await server.listen();
   const context = await browser.newContext({ viewport: { width: 1120, height: 800 }, locale: 'en-GB', ...options });

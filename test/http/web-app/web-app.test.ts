@@ -5,6 +5,8 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startFixture } from '../server-fixture.ts';
 import { approvalPage } from './approve-page.ts';
+import { devicePages } from './device-pages.ts';
+import { setupPage } from './setup-page.ts';
 import { browserPresent, buildWebApp, launchBrowser } from './app-fixture.ts';
 
 /** gzip, everything that a first visit loads. */
@@ -52,4 +54,12 @@ describe('the build', () => {
 
 describe.skipIf(!browserPresent)('the approval page', { timeout: 30_000 }, () => {
   approvalPage(() => browser);
+});
+
+describe.skipIf(!browserPresent)('the onboarding form', { timeout: 30_000 }, () => {
+  setupPage(() => browser);
+});
+
+describe.skipIf(!browserPresent)('the pages of devices', { timeout: 30_000 }, () => {
+  devicePages(() => browser);
 });

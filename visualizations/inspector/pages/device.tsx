@@ -39,6 +39,7 @@ function Device({ deviceId, caller, named }: DeviceProps) {
   const device = live.value.value;
   const failure = live.failure.value;
   const saved = useRef(/^#saved-(\d+)$/.exec(location.hash)?.[1]);
+  useEffect(() => history.replaceState(null, '', location.pathname), []); // A page that is loaded again has saved nothing.
   useEffect(() => {
     if (device !== undefined) named(deviceName(device));
   }, [device]);
