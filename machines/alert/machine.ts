@@ -28,8 +28,10 @@ export function createAlertMachine() {
       begins: ({ event }) => event.on,
     },
     actions: {
-      /** Effect: tells people and programs, at least once, under a key that is the same at every try. */
+      /** Effect: posts it to the webhook, at least once, under a key that is the same at every try. */
       notifyAlert: (_args, _notice: AlertNotice) => {},
+      /** Effect: tells it on the organisation's channel. An effect of its own, so that a webhook that is down holds up nobody. */
+      publishAlert: (_args, _notice: AlertNotice) => {},
       note: assign(({ event }) => ({ nodeId: event.nodeId, orgId: event.orgId, kind: event.kind, reason: event.reason, holdMs: event.holdMs })),
       noteOver: assign(({ event }) => ({ reason: event.reason })),
       countIncident: assign(({ context }) => ({ incidents: context.incidents + 1 })),
@@ -58,12 +60,20 @@ export function createAlertMachine() {
       firing: {
         meta: { description: 'An incident was told. When the trouble is over it is resolved.' },
         tags: ['attention'],
-        entry: ['countIncident', { type: 'notifyAlert', params: ({ context }) => noticeOf(context, 'firing') }],
+        entry: [
+          'countIncident',
+          { type: 'publishAlert', params: ({ context }) => noticeOf(context, 'firing') },
+          { type: 'notifyAlert', params: ({ context }) => noticeOf(context, 'firing') },
+        ],
         on: {
           condition: {
             guard: 'isOver',
             target: 'quiet',
-            actions: ['noteOver', { type: 'notifyAlert', params: ({ context }) => noticeOf(context, 'resolved') }],
+            actions: [
+              'noteOver',
+              { type: 'publishAlert', params: ({ context }) => noticeOf(context, 'resolved') },
+              { type: 'notifyAlert', params: ({ context }) => noticeOf(context, 'resolved') },
+            ],
           },
         },
       },

@@ -17,6 +17,8 @@ export type DeviceContext = {
   readonly hostname: string | null;
   /** Hashed. */
   readonly machine: string | null;
+  /** It does not take the name of an earlier device of the same machine. */
+  readonly forceNew: boolean;
   readonly address: string | null;
   readonly lifetimeMs: number;
   readonly name: string | null;
@@ -57,6 +59,7 @@ export function contextOf(id: string): DeviceContext {
     clientId: null,
     hostname: null,
     machine: null,
+    forceNew: false,
     address: null,
     lifetimeMs: 0,
     name: null,
@@ -81,8 +84,8 @@ export function contextOf(id: string): DeviceContext {
 }
 
 export function requested(event: Extract<DeviceEvent, { type: 'request' }>): DeviceChange {
-  const { clientId, hostname = null, machine = null, address, lifetimeMs } = event;
-  return { clientId, hostname, machine, address, lifetimeMs };
+  const { clientId, hostname = null, machine = null, forceNew = false, address, lifetimeMs } = event;
+  return { clientId, hostname, machine, forceNew, address, lifetimeMs };
 }
 
 export function saved(context: DeviceContext, { by, config }: Extract<DeviceEvent, { type: 'configure' }>): DeviceChange {
@@ -96,9 +99,8 @@ export function saved(context: DeviceContext, { by, config }: Extract<DeviceEven
 export function merged(before: DeviceConfig, next: DeviceConfig, isApplied: boolean): DeviceConfig {
   const { replaceServices: replacedBefore, ...kept } = before;
   const replace = next.replaceServices === true || (replacedBefore === true && !isApplied);
-  const { replaceServices: _asked, ...asked } = next;
   const services = next.replaceServices === true ? next.services : together(before.services, next.services);
-  return { ...kept, ...asked, ...(services === undefined ? {} : { services }), ...(replace ? { replaceServices: true } : {}) };
+  return { ...kept, ...next, ...(services === undefined ? {} : { services }), ...(replace ? { replaceServices: true } : {}) };
 }
 
 function together(before: readonly ServiceChoice[] | undefined, next: readonly ServiceChoice[] | undefined): readonly ServiceChoice[] | undefined {

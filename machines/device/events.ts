@@ -28,6 +28,8 @@ export const deviceEvents = {
     hostname: small.optional(),
     /** Hashed. */
     machine: small.optional(),
+    /** It does not take the place of an earlier device of the same machine. */
+    forceNew: z.boolean().optional(),
     address: small,
     lifetimeMs: z.number().int().min(1).max(86_400_000),
   }),
@@ -67,6 +69,7 @@ export type DeviceEvent =
       readonly clientVersion?: string;
       readonly hostname?: string;
       readonly machine?: string;
+      readonly forceNew?: boolean;
       readonly address: string;
       readonly lifetimeMs: number;
     }

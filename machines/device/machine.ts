@@ -123,7 +123,8 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
       }),
       keepReport: base.enqueueActions(({ event, enqueue }) => {
         if (event.type !== 'report') return;
-        const { type: _type, ...report } = event;
+        const report: Partial<Report> = { ...event };
+        delete (report as { type?: string }).type;
         enqueue({ type: 'setDocument', params: { document: report as unknown as Json } });
       }),
       tellAlerts: tellAlerts(false),

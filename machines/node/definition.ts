@@ -18,7 +18,7 @@ export function nodeType(heartbeat: HeartbeatSettings = DEFAULT_HEARTBEAT, healt
   const { lateMs, degradedMs, offlineMs } = deadlinesOf(heartbeat);
   return {
     type: 'node',
-    version: '2',
+    version: '3',
     machine: createNodeMachine(heartbeat, health),
     events: nodeEvents,
     input: (id, event): NodeContext => ({

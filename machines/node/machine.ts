@@ -18,11 +18,13 @@
  * 5. A job whose worker fell silent asks `doubt`. `online` is answered only by a status that came after the question, for the silence of
  *    both may have one cause that is not noticed yet; offline and a node that never reported are answered at once. Who cannot be answered
  *    yet is remembered and told when it can; beyond {@link ASKERS_MAX} they are told `unknown` and ask again by themselves.
+ * 6. A node that reports with a device's code tells that device once that it was `seen`. The device it is (`device`) is told each change of
+ *    its state and health. None of it is on the way of a beat that changes nothing. (1)
  */
 import { assign, raise, sendTo, setup, stateIn } from 'xstate';
 import { durableActor } from '../../src/protocol/actor-reference.ts';
 import { deadlinesOf, silenceReason, type HealthThresholds, type HeartbeatSettings } from './settings.ts';
-import type { DoubtEvent, NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
+import type { DeviceClaim, DoubtEvent, NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
 
 /** A node in doubt holds so many ids of 16 to 128 characters; more jobs than that do not run on one. */
 export const ASKERS_MAX = 1_000;
@@ -34,12 +36,16 @@ export type NodeContext = {
   readonly tags: readonly string[];
   /** Jobs that wait for an answer. (5) */
   readonly askers?: readonly string[];
+  /** The device that it is, or whose code it reported with. (6) */
+  readonly device?: string;
+  /** From here on a GPU is hot, °C; absent: the default. */
+  readonly gpuHigh?: number;
 };
 
 /** From `watch` to `connection`, within one step; never from outside. */
 type ShowEvent = { readonly [State in NodeState]: { readonly type: `show.${State}`; readonly reason: string } }[NodeState];
 
-type NodeEvent = StatusEvent | VerdictEvent | DoubtEvent | ShowEvent;
+type NodeEvent = StatusEvent | VerdictEvent | DoubtEvent | DeviceClaim | ShowEvent;
 
 /** The effect that every change of the shown state has. `event` is the raised one that says why. */
 function published(state: NodeState) {
@@ -61,6 +67,9 @@ function doubted(state: NodeState) {
     { actions: { type: 'answer', params: 'unknown' } },
   ] as const;
 }
+
+/** To a device, with the node's id: see machines/device/events.ts. */
+type NodeHealth = { readonly type: 'nodeHealth'; readonly services: ServicesHealth } | { readonly type: 'nodeHealth'; readonly gpu: 'normal' | 'high' };
 
 /** What a person reads in the inspector: what the state means and what ends it. */
 function described(description: string) {
@@ -98,8 +107,11 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
       shownOffline: stateIn({ connection: 'offline' }),
       shownUnknown: stateIn({ connection: 'unknown' }),
       services: ({ event }, params: { readonly are: ServicesHealth }) => event.type === 'status' && event.services === params.are,
-      gpuHot: ({ event }) => event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature >= health.gpuHighCelsius,
-      gpuCool: ({ event }) => event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature < health.gpuNormalCelsius,
+      deviceChanged: ({ context, event }) => event.type === 'status' && event.device !== undefined && event.device !== context.device,
+      gpuHot: ({ context, event }) =>
+        event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature >= (context.gpuHigh ?? health.gpuHighCelsius),
+      gpuCool: ({ context, event }) =>
+        event.type === 'status' && event.gpuTemperature !== null && event.gpuTemperature < normalCelsius(context.gpuHigh, health),
       diskFull: ({ event }) => event.type === 'status' && event.diskPercent !== null && event.diskPercent >= health.diskLowPercent,
       diskRoomy: ({ event }) => event.type === 'status' && event.diskPercent !== null && event.diskPercent < health.diskOkPercent,
     },
@@ -123,6 +135,15 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
         ({ event }) => durableActor('job', event.type === 'doubt' ? event.job : ''),
         (_args, state: NodeState | 'unheard') => ({ type: 'nodeState', state }),
       ),
+      /** By the code in its status. */
+      adoptDevice: assign(({ event }) => (event.type === 'status' && event.device !== undefined ? { device: event.device } : {})),
+      tellSeen: sendTo(
+        ({ event }) => durableActor('device', event.type === 'status' ? (event.device ?? '') : ''),
+        ({ context }) => ({ type: 'seen', nodeId: context.id, orgId: context.org }),
+      ),
+      adoptClaim: assign(({ event }) =>
+        event.type === 'device' ? ({ device: event.device, gpuHigh: event.gpuHigh === null ? undefined : event.gpuHigh } as object) : {},
+      ),
       forgetAskers: assign(({ context }) => (context.askers === undefined ? {} : ({ askers: undefined } as object))),
       showFirst: raise({ type: 'show.online', reason: 'first status received' }),
       showBack: raise({ type: 'show.online', reason: '2 beats in a row received' }),
@@ -132,8 +153,24 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
       showUnknown: raise({ type: 'show.unknown', reason: `${silence}; so many nodes of the fleet are silent that the fault may not be theirs` }),
     },
   });
+  /** To the device that it is; nobody is told of a node that is none. (6) */
+  const told = (event: { readonly type: 'nodeState'; readonly state: NodeState } | NodeHealth) =>
+    base.enqueueActions(({ context, event: cause, enqueue }) => {
+      if (context.device === undefined) return;
+      const read = 'gpu' in event && cause.type === 'status' ? { gpuTemperature: cause.gpuTemperature } : {};
+      enqueue.sendTo(durableActor('device', context.device), { ...event, nodeId: context.id, ...read });
+    });
   const machine = base.extend({
     actions: {
+      tellOnline: told({ type: 'nodeState', state: 'online' }),
+      tellDegraded: told({ type: 'nodeState', state: 'degraded' }),
+      tellOffline: told({ type: 'nodeState', state: 'offline' }),
+      tellUnknown: told({ type: 'nodeState', state: 'unknown' }),
+      tellServicesOk: told({ type: 'nodeHealth', services: 'ok' }),
+      tellServicesDegraded: told({ type: 'nodeHealth', services: 'degraded' }),
+      tellServicesFailed: told({ type: 'nodeHealth', services: 'failed' }),
+      tellGpuNormal: told({ type: 'nodeHealth', gpu: 'normal' }),
+      tellGpuHigh: told({ type: 'nodeHealth', gpu: 'high' }),
       tellAskersOnline: base.enqueueActions(({ context, enqueue }) => {
         for (const job of context.askers ?? []) enqueue.sendTo(durableActor('job', job), { type: 'nodeState', state: 'online' });
       }),
@@ -154,14 +191,15 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
           new: {
             meta: described('No status was ever received. The first one brings it online.'),
             tags: ['quiet'],
-            on: { 'show.online': 'online', doubt: { actions: { type: 'answer', params: 'unheard' } } },
+            on: { 'show.online': 'online', doubt: { actions: { type: 'answer', params: 'unheard' } }, device: { actions: 'adoptClaim' } },
           },
           online: {
             meta: described(`It reports. Shown as degraded when ${missedDegraded} beats are missed.`),
             tags: ['reachable'],
-            entry: published('online'),
+            entry: [published('online'), 'tellOnline'],
             on: {
               'show.degraded': 'degraded',
+              device: { actions: ['adoptClaim', 'tellOnline'] },
               status: { guard: 'isAsked', actions: ['tellAskersOnline', 'forgetAskers'] }, // (5)
               doubt: [{ guard: 'remembersAsker' }, { guard: 'mayRemember', actions: 'remember' }, { actions: { type: 'answer', params: 'unknown' } }],
             },
@@ -171,27 +209,33 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
               `${missedDegraded} beats were missed. 2 beats bring it back; at ${missedOffline} missed beats the fleet decides whether it is offline.`,
             ),
             tags: ['attention'],
-            entry: published('degraded'),
+            entry: [published('degraded'), 'tellDegraded'],
             on: {
               'show.online': { target: 'online', actions: ['tellAskersOnline', 'forgetAskers'] },
               'show.offline': { target: 'offline', actions: ['tellAskersOffline', 'forgetAskers'] },
               'show.unknown': 'unknown',
+              device: { actions: ['adoptClaim', 'tellDegraded'] },
               doubt: doubted('degraded'),
             },
           },
           offline: {
             meta: described('It was declared lost. 2 beats in a row bring it back.'),
             tags: ['attention', 'lost'],
-            entry: published('offline'),
-            on: { 'show.online': 'online', doubt: { actions: { type: 'answer', params: 'offline' } } },
+            entry: [published('offline'), 'tellOffline'],
+            on: {
+              'show.online': 'online',
+              device: { actions: ['adoptClaim', 'tellOffline'] },
+              doubt: { actions: { type: 'answer', params: 'offline' } },
+            },
           },
           unknown: {
             meta: described('It is silent, and so is most of its fleet: nothing is concluded. 2 beats bring it back; it asks the fleet again every interval.'),
             tags: ['attention'],
-            entry: published('unknown'),
+            entry: [published('unknown'), 'tellUnknown'],
             on: {
               'show.online': { target: 'online', actions: ['tellAskersOnline', 'forgetAskers'] },
               'show.offline': { target: 'offline', actions: ['tellAskersOffline', 'forgetAskers'] },
+              device: { actions: ['adoptClaim', 'tellUnknown'] },
               doubt: doubted('unknown'),
             },
           },
@@ -215,6 +259,7 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
             always: [
               { guard: 'orgChanged', actions: ['tellLeft', 'adoptDetails', 'tellJoined'] },
               { guard: 'detailsChanged', actions: 'adoptDetails' },
+              { guard: 'deviceChanged', actions: ['adoptDevice', 'tellSeen'] }, // (6)
             ],
             after: { late: 'late' },
           },
@@ -292,9 +337,10 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
                 meta: described('No service is reported as failed or degraded.'),
                 tags: ['services-ok'],
                 on: {
+                  device: { actions: 'tellServicesOk' },
                   status: [
-                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
-                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded' },
+                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed', actions: 'tellServicesFailed' },
+                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded', actions: 'tellServicesDegraded' },
                   ],
                 },
               },
@@ -302,9 +348,10 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
                 meta: described('A service works, but not well. The next status decides anew.'),
                 tags: ['attention'],
                 on: {
+                  device: { actions: 'tellServicesDegraded' },
                   status: [
-                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed' },
-                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok' },
+                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed', actions: 'tellServicesFailed' },
+                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok', actions: 'tellServicesOk' },
                   ],
                 },
               },
@@ -312,9 +359,10 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
                 meta: described('A service is in error or unhealthy. The next status decides anew.'),
                 tags: ['attention'],
                 on: {
+                  device: { actions: 'tellServicesFailed' },
                   status: [
-                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok' },
-                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded' },
+                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok', actions: 'tellServicesOk' },
+                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded', actions: 'tellServicesDegraded' },
                   ],
                 },
               },
@@ -326,12 +374,12 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
               normal: {
                 meta: described(`No GPU is hot. High at ${health.gpuHighCelsius} °C.`),
                 tags: ['gpu-ok'],
-                on: { status: { guard: 'gpuHot', target: 'high' } },
+                on: { status: { guard: 'gpuHot', target: 'high', actions: 'tellGpuHigh' }, device: { actions: 'tellGpuNormal' } },
               },
               high: {
                 meta: described(`A GPU is hot. Normal again below ${health.gpuNormalCelsius} °C.`),
                 tags: ['attention'],
-                on: { status: { guard: 'gpuCool', target: 'normal' } },
+                on: { status: { guard: 'gpuCool', target: 'normal', actions: 'tellGpuNormal' }, device: { actions: 'tellGpuHigh' } },
               },
             },
           },
@@ -354,6 +402,11 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
       },
     },
   });
+}
+
+/** A threshold of its own has the default's distance between hot and cooled down. */
+function normalCelsius(gpuHigh: number | undefined, { gpuHighCelsius, gpuNormalCelsius }: HealthThresholds): number {
+  return gpuHigh === undefined ? gpuNormalCelsius : gpuHigh - (gpuHighCelsius - gpuNormalCelsius);
 }
 
 function sameTags(left: readonly string[], right: readonly string[]): boolean {

@@ -8,12 +8,16 @@
  */
 import type { z } from 'zod';
 import type { ServicesHealth } from '../../machines/node/events.ts';
+import { deviceIdOf } from '../provisioning/device-code.ts';
 import { flatStatus, withoutSentinels, wrappedStatus, type StatusReading } from './citadel-schema.ts';
 
 /** A status is below 2 KB; a node with hundreds of models stays below this. Bytes. */
 const PAYLOAD_BYTES_MAX = 262_144;
 /** The documented shape is 5 deep; readers of a document recurse. */
 const DEPTH_MAX = 32;
+
+/** Ours has 43 characters; other programs' are of their own. */
+const DEVICE_CODE_MAX = 512;
 
 export interface StatusFacts {
   readonly name: string;
@@ -30,7 +34,8 @@ export interface PayloadFault {
   readonly field: string;
 }
 
-export type ReadPayload = { readonly ok: true; readonly facts: StatusFacts; readonly text: string } | PayloadFault;
+/** `device`: the one that the payload's own device code stands for. */
+export type ReadPayload = { readonly ok: true; readonly facts: StatusFacts; readonly text: string; readonly device?: string } | PayloadFault;
 
 type JsonObject = { readonly [field: string]: unknown };
 
@@ -51,9 +56,17 @@ export function readPayload(payload: string, nodeId: string): ReadPayload {
   }
   if (mayHold(payload, 'eviceCode') || mayHold(payload, 'device_code')) {
     const cleaned = withoutKeys(value, DEVICE_CODE_KEYS) as JsonObject;
-    return readObject(cleaned, JSON.stringify(cleaned), nodeId); // (2)
+    const read = readObject(cleaned, JSON.stringify(cleaned), nodeId); // (2)
+    const code = value['deviceCode'] ?? value['device_code'];
+    const device = typeof code === 'string' ? deviceOf(code) : undefined;
+    return read.ok && device !== undefined ? { ...read, device } : read;
   }
   return readObject(value, payload, nodeId);
+}
+
+/** Undefined for what no code can be. */
+export function deviceOf(code: string): string | undefined {
+  return code === '' || code.length > DEVICE_CODE_MAX ? undefined : deviceIdOf(code);
 }
 
 function readObject(value: JsonObject, payload: string, nodeId: string): ReadPayload {

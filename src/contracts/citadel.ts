@@ -6,7 +6,7 @@
  * each incident of a fleet on `fleet:incident:{orgId}`.
  *
  * 1. An entry belongs to the node that its field names; the payload may not say otherwise.
- * 2. A device code is a bearer secret: in no event, document, message or excerpt.
+ * 2. A device code is a bearer secret: in no event, document, message or excerpt. The event has the device that the code stands for.
  * 3. Nothing is published on `node:status:{nodeId}`: that channel is the agent's, and pattern subscribers would hear twice.
  * 4. The organisation comes from the entry's field, which the control plane's own proxy writes, never from the payload,
  *    which the node writes.
@@ -19,7 +19,7 @@ import type { MachineEvent } from '../protocol/envelope.ts';
 import { idOf, type ActorKey } from '../protocol/ids.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
 import { excerptOf } from './citadel-excerpt.ts';
-import { readPayload } from './citadel-payload.ts';
+import { deviceOf, readPayload } from './citadel-payload.ts';
 import { boundsOfStatus, nodeDocument } from './node-document.ts';
 
 /** `__proto__` fits the pattern of ids, but is no name to be used as a key anywhere. */
@@ -32,6 +32,7 @@ interface StatusFields {
   nodeId?: string;
   payload?: string;
   orgId?: string;
+  deviceCode?: string;
   /** A field that was given twice with different values. */
   conflict?: string;
 }
@@ -46,7 +47,7 @@ export const nodeStatusSource: StreamSource = {
 };
 
 function decodeStatus(id: string, fields: EntryFields): DecodedEntry | RejectedEntry {
-  const { nodeId, payload, orgId = DEFAULT_ORG, conflict } = statusFields(fields);
+  const { nodeId, payload, orgId = DEFAULT_ORG, deviceCode, conflict } = statusFields(fields);
   const reject = (code: string, field: string, reason: string): RejectedEntry => ({ ok: false, code, reason, field, excerpt: excerptOf(fields) });
 
   if (conflict !== undefined) return reject('conflicting_field', conflict, `The entry gives the field ${conflict} twice, with different values.`);
@@ -57,7 +58,8 @@ function decodeStatus(id: string, fields: EntryFields): DecodedEntry | RejectedE
 
   const read = readPayload(payload, nodeId);
   if (!read.ok) return reject(read.code, read.field, read.reason);
-  const event: StatusEvent = { type: 'status', orgId, ...read.facts };
+  const device = deviceCode === undefined ? read.device : deviceOf(deviceCode);
+  const event: StatusEvent = device === undefined ? { type: 'status', orgId, ...read.facts } : { type: 'status', orgId, ...read.facts, device };
   return { ok: true, event: event as MachineEvent & StatusEvent, document: nodeDocument(id, read.text) };
 }
 
@@ -83,13 +85,15 @@ function statusFields(fields: EntryFields): StatusFields {
   return found;
 }
 
-/** Both spellings; the device code and the entry's own timestamp are not read here. */
-const STATUS_FIELDS: ReadonlyMap<string, 'nodeId' | 'payload' | 'orgId'> = new Map([
+/** Both spellings; the entry's own timestamp is not read here. */
+const STATUS_FIELDS: ReadonlyMap<string, 'nodeId' | 'payload' | 'orgId' | 'deviceCode'> = new Map([
   ['nodeId', 'nodeId'],
   ['node_id', 'nodeId'],
   ['payload', 'payload'],
   ['orgId', 'orgId'],
   ['org_id', 'orgId'],
+  ['deviceCode', 'deviceCode'],
+  ['device_code', 'deviceCode'],
 ]);
 
 /** An accepted status for an organisation's dashboards: the status as the node sent it, without secrets: a part of the document. Best effort, newest wins. */

@@ -50,6 +50,12 @@ export interface UserKeys {
   readonly sockets: string;
 }
 
+/**
+ * `user`: a user code's device. `device`: hash of an open enrolment: `interval`, `polled` (ms), `redeemed`. `token`: whom it speaks for (JSON).
+ * `tokens`: hash of a device's tokens: `present`, `former`. `node`: the device that has the name. `machine`: its newest approved device.
+ */
+export type EnrolmentKey = 'user' | 'device' | 'token' | 'tokens' | 'node' | 'machine';
+
 export interface Keys {
   readonly prefix: string;
   partition(partition: number): PartitionKeys;
@@ -72,6 +78,10 @@ export interface Keys {
   readonly usersBell: string;
   /** Hash: what was told of a rebalance job: `pushed`, `told`, `newest` (orders), `created`. */
   rebalance(jobId: string): string;
+  /** Enrolments, by kind and by a hash or an id: one slot, for there are few and several change together. */
+  enrolment(kind: EnrolmentKey, name: string): string;
+  /** Pub/sub channel that rings with the id of a device that was revoked. */
+  readonly devicesBell: string;
   /** The first value given for a name that a caller chose, such as an Idempotency-Key. */
   first(name: string): string;
 }
@@ -97,6 +107,8 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     user: (userId) => userKeys(prefix, userId),
     usersBell: `${prefix}:bell:users`,
     rebalance: (jobId) => `${prefix}:rebalance:{${jobId}}`,
+    enrolment: (kind, name) => `${prefix}:{enrol}:${kind}:${name}`,
+    devicesBell: `${prefix}:bell:devices`,
     first: (name) => `${prefix}:first:{${name}}`,
   };
 }

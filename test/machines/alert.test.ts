@@ -22,10 +22,11 @@ describe('an alert', () => {
     expect(alert.value).toBe('holding');
     alert.after(1);
     const notice = { incident: 'n1.high-temperature-1', phase: 'firing', nodeId: 'n1', orgId: 'acme', kind: 'high-temperature', reason: 'a GPU is at 91 °C' };
-    expect(alert.commands).toEqual([{ name: 'notifyAlert', params: notice }]);
+    expect(alert.commands).toEqual(['publishAlert', 'notifyAlert'].map((name) => ({ name, params: notice })));
     expect(alert.when(condition(true)).outcome).toBe('ignored');
     alert.when(condition(false, MINUTE, 'no GPU is too hot'));
-    expect(alert.commands).toEqual([{ name: 'notifyAlert', params: { ...notice, phase: 'resolved', reason: 'no GPU is too hot' } }]);
+    const resolved = { ...notice, phase: 'resolved', reason: 'no GPU is too hot' };
+    expect(alert.commands).toEqual(['publishAlert', 'notifyAlert'].map((name) => ({ name, params: resolved })));
     expect(alert.when(condition(false)).outcome).toBe('ignored');
   });
 
@@ -40,6 +41,6 @@ describe('an alert', () => {
 
   it('gives the next incident another id, and may fire at once', () => {
     const alert = given(alertType(), { id: 'n1.offline' }).when(condition(true, 0)).when(condition(false)).when(condition(true, 0));
-    expect(alert.commands).toMatchObject([{ params: { incident: 'n1.offline-2', phase: 'firing' } }]);
+    expect(alert.commands).toMatchObject([{}, { params: { incident: 'n1.offline-2', phase: 'firing' } }]);
   });
 });
