@@ -49,15 +49,24 @@ export function obstacleOf({ gpu, diskGb }: CatalogueItem, room: NodeRoom | unde
   return undefined;
 }
 
-/** All chosen services together. What runs already has its disk: a warning that it would not fit would be wrong. */
-export function togetherText(chosen: readonly CatalogueItem[], room: NodeRoom | undefined): string {
-  const disk = chosen.reduce((sum, { diskGb }) => sum + diskGb, 0);
-  const gpu = chosen.reduce((sum, item) => sum + (item.gpu?.memoryMb ?? 0), 0) / 1024;
-  const parts = [
-    `${gigabytes(disk)} of disk${room?.diskFreeGb === undefined ? '' : ` (${gigabytes(room.diskFreeGb)} free)`}`,
-    ...(gpu === 0
-      ? []
-      : [`up to ${gigabytes(gpu)} of GPU memory${room?.gpuMemoryMb === undefined ? '' : ` (largest GPU: ${gigabytes(room.gpuMemoryMb / 1024)})`}`]),
-  ];
-  return `${chosen.length === 1 ? 'One service' : `${chosen.length} services`}: ${parts.join(', ')}.`;
+/** All chosen services together, and whether what is new among them finds its room. */
+export function togetherOf(
+  chosen: readonly CatalogueItem[],
+  saved: readonly string[],
+  room: NodeRoom | undefined,
+): { readonly text: string; readonly fits: boolean } {
+  const disk = diskOf(chosen);
+  const gpuMb = chosen.reduce((sum, item) => sum + (item.gpu?.memoryMb ?? 0), 0);
+  const parts = [`${gigabytes(disk)} of disk${room?.diskFreeGb === undefined ? '' : ` (${gigabytes(room.diskFreeGb)} free)`}`];
+  if (gpuMb > 0)
+    parts.push(`up to ${gigabytes(gpuMb / 1024)} of GPU memory${room?.gpuMemoryMb ? ` (largest GPU: ${gigabytes(room.gpuMemoryMb / 1024)})` : ''}`);
+  return {
+    text: `${chosen.length === 1 ? 'One service' : `${chosen.length} services`}: ${parts.join(', ')}.`,
+    // What runs already has its disk.
+    fits: room?.diskFreeGb === undefined || diskOf(chosen.filter(({ name }) => !saved.includes(name))) <= room.diskFreeGb,
+  };
+}
+
+function diskOf(items: readonly CatalogueItem[]): number {
+  return items.reduce((sum, { diskGb }) => sum + diskGb, 0);
 }

@@ -66,12 +66,13 @@ export function configOf(values: SetupValues, catalogue: readonly CatalogueItem[
   const deviceName = values.deviceName.trim();
   return {
     ...(saved?.sshEnabled === undefined ? {} : { sshEnabled: saved.sshEnabled }), // (1)
+    // In the order of the form: of several faults the first is told.
     ...(deviceName === '' ? {} : { deviceName }),
+    customTags: values.customTags.split(/[\s,]+/).filter((tag) => tag !== ''),
     // Without it services are only added, and a list that is empty would be refused.
     ...(services.length > 0 || values.replaceServices ? { services } : {}),
     ...(values.replaceServices ? { replaceServices: true } : {}),
     autoStartServices: values.autoStartServices,
-    customTags: values.customTags.split(/[\s,]+/).filter((tag) => tag !== ''),
     healthMonitoringEnabled: values.healthMonitoringEnabled,
     alertOnOffline: values.alertOnOffline,
     alertOnHighTemp: temperatureOf(values),

@@ -122,16 +122,22 @@ function Services({ services }: { readonly services: readonly ServiceOutcome[] }
               </span>
             </div>
             {percent === undefined ? null : <progress max={100} value={percent} aria-label={`${name}: ${Math.round(percent)} % pulled`} />}
-            {message === undefined ? null : (
-              // Long lines scroll; by keyboard too.
-              <pre tabIndex={0} aria-label={`${name}: last lines`}>
-                {message}
-              </pre>
-            )}
+            {message === undefined ? null : <LastLines service={name} text={message} />}
           </li>
         ))}
       </ul>
     </section>
+  );
+}
+
+/** Scrolls, by keyboard too, and begins at the end: there stands why it failed. */
+function LastLines({ service, text }: { readonly service: string; readonly text: string }) {
+  const lines = useRef<HTMLPreElement>(null);
+  useEffect(() => lines.current?.scrollTo(0, lines.current.scrollHeight), [text]);
+  return (
+    <pre ref={lines} tabIndex={0} role="region" aria-label={`Last lines of ${service}`}>
+      {text}
+    </pre>
   );
 }
 

@@ -13,7 +13,7 @@ import type { DeviceView } from '../../../src/protocol/device.ts';
 import { CheckField, SelectField, TextField } from '../controls.tsx';
 import { Layout } from '../layout.tsx';
 import { useLive } from '../live.ts';
-import { roomOf, togetherText, type NodeRoom } from '../node-room.ts';
+import { roomOf, togetherOf, type NodeRoom } from '../node-room.ts';
 import { ServiceChoices } from '../service-choice.tsx';
 import { failureText, mayChange, SignedIn } from '../session.tsx';
 import { chosenServices, configOf, faultOf, SERVICES_CONTROL, valuesOf, type Fault, type SetupValues } from '../setup-model.ts';
@@ -124,6 +124,12 @@ function SetupForm({ device, catalogue, room }: Surroundings & { readonly device
   };
 
   const chosen = chosenServices(values.value);
+  const savedServices = (saved?.services ?? []).map(({ name }) => name);
+  const together = togetherOf(
+    catalogue.filter(({ name }) => chosen.includes(name)),
+    savedServices,
+    room,
+  );
   const stopsAll = values.value.replaceServices && chosen.length === 0;
   return (
     <form
@@ -169,7 +175,7 @@ function SetupForm({ device, catalogue, room }: Surroundings & { readonly device
         <ServiceChoices
           catalogue={catalogue}
           room={room}
-          saved={(saved?.services ?? []).map(({ name }) => name)}
+          saved={savedServices}
           values={values.value}
           fault={fault.value}
           onService={(name, service) => set({ services: { ...values.value.services, [name]: service } })}
@@ -194,14 +200,13 @@ function SetupForm({ device, catalogue, room }: Surroundings & { readonly device
           />
         </fieldset>
         <p role="status" class="together">
-          {stopsAll
-            ? 'No service is chosen: saving stops every service on this device.'
-            : chosen.length === 0
-              ? 'No service is chosen.'
-              : togetherText(
-                  catalogue.filter(({ name }) => chosen.includes(name)),
-                  room,
-                )}
+          {stopsAll ? (
+            'No service is chosen: saving stops every service on this device.'
+          ) : chosen.length === 0 ? (
+            'No service is chosen.'
+          ) : (
+            <span class={together.fits ? undefined : 'state degraded'}>{together.text}</span>
+          )}
         </p>
       </section>
 
