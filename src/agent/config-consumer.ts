@@ -105,6 +105,8 @@ export class ConfigConsumer {
 
   async #handle(delivery: ConfigDelivery): Promise<void> {
     const report = await this.#reportOn(delivery);
+    // A configuration of this device can only come once its code was seen.
+    if (report.desiredRevision !== null && report.phase !== 'rejected') this.#options.onRedeemed();
     await this.#lane.store(report, delivery);
     await this.#options.source.acknowledge(delivery); // (1)
   }

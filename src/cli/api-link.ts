@@ -5,11 +5,12 @@ import { ApiClient } from '../agent/api-client.ts';
 import { createApiJobTransport } from '../agent/api-job-transport.ts';
 import { apiPublisher } from '../agent/api-publisher.ts';
 import { systemClock } from '../agent/clock.ts';
-import { readCredentials, type Credentials } from '../agent/credentials.ts';
+import { apiConfigSource } from '../agent/config-source-api.ts';
 import { backoffDelayMs } from '../agent/schedule.ts';
 import type { WorkerConfigAnswer } from '../protocol/fabric-redis.ts';
 import { QUEUE_NAME } from '../protocol/job-progress.ts';
 import { isInTheClear } from './api-url.ts';
+import type { EnrolledNode } from '../agent/enrolled-node.ts';
 import type { NodeLink } from './node-link.ts';
 import type { Logger } from 'pino';
 
@@ -22,18 +23,16 @@ const CONFIG_REFRESH_MS = 60_000;
 
 export interface ApiLinkOptions {
   readonly url: URL;
-  readonly credentials: Credentials;
-  /** Of the credentials. */
-  readonly folder: string;
+  readonly nodeId: string;
+  readonly node: EnrolledNode;
   readonly intervalMs: number;
   readonly log: Logger;
 }
 
-export function apiLink({ url, credentials, folder, intervalMs, log }: ApiLinkOptions): NodeLink {
+export function apiLink({ url, nodeId, node, intervalMs, log }: ApiLinkOptions): NodeLink {
   if (isInTheClear(url)) log.warn({ controlPlane: url.origin }, 'The token of this node crosses the network in the clear. Use https there.');
   const clock = systemClock();
-  const client = new ApiClient({ api: createApiCaller(url), token: async () => await tokenOf(credentials, folder, log), clock, log });
-  const redeemed: (() => void)[] = [];
+  const client = new ApiClient({ api: createApiCaller(url), token: async () => await node.token(), clock, log });
   const closed = new AbortController();
   let queues: readonly string[] = [];
 
@@ -54,10 +53,10 @@ export function apiLink({ url, credentials, folder, intervalMs, log }: ApiLinkOp
 
   return {
     name: client.url,
-    publisher: () => apiPublisher({ client, intervalMs, onRedeemed: () => redeemed.splice(0).forEach((told) => told()), log }),
+    publisher: () => apiPublisher({ client, intervalMs, onRedeemed: () => node.redeemed(), log }),
     jobTransport: () => {
       const unique = `${process.pid}-${randomBytes(4).toString('hex')}`;
-      return createApiJobTransport({ client, nodeId: credentials.nodeId, unique, queues: () => queues, clock, log });
+      return createApiJobTransport({ client, nodeId, unique, queues: () => queues, clock, log });
     },
     async queues(wanted, signal) {
       for (let attempt = 1; !signal.aborted; attempt++) {
@@ -74,16 +73,10 @@ export function apiLink({ url, credentials, folder, intervalMs, log }: ApiLinkOp
       }
       return undefined;
     },
-    onRedeemed: (told) => void redeemed.push(told),
+    configSource: () => apiConfigSource({ client, nodeId, log }),
     close: async () => {
       closed.abort();
       client.close();
     },
   };
-}
-
-/** That of today: enrolling again mends an agent that runs. One of another node would report in its name, and is not taken. */
-async function tokenOf(credentials: Credentials, folder: string, log: Logger): Promise<string> {
-  const present = await readCredentials(folder, (message) => log.warn(message)).catch(() => undefined);
-  return present?.nodeId === credentials.nodeId && present.apiUrl === credentials.apiUrl ? present.token : credentials.token;
 }

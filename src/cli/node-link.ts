@@ -1,4 +1,5 @@
 /** An agent's way to the control plane: a port with one implementation per `--mode`. */
+import type { ConfigSource } from '../agent/config-source.ts';
 import type { Publisher } from '../agent/publisher.ts';
 import type { JobTransport } from '../protocol/worker.ts';
 
@@ -11,7 +12,7 @@ export interface NodeLink {
   jobTransport(): JobTransport;
   /** Those of the wanted that this node may take jobs from; waits for the control plane if that must be asked. Undefined when the signal aborts. */
   queues(wanted: readonly string[] | undefined, signal: AbortSignal): Promise<readonly string[] | undefined>;
-  /** Calls back once the control plane has redeemed the device code that this process sends. */
-  onRedeemed(told: () => void): void;
+  /** Asked for once. Closed by who asked. */
+  configSource(): ConfigSource;
   close(): Promise<void>;
 }

@@ -2,7 +2,7 @@
  * What `castellan work` was asked for: flags before environment before the node's credentials before defaults.
  *
  * 1. Over HTTP a node is who its token says: another `--node-id` is refused, not ignored.
- * 2. The credentials' device code is sent only in the name of the node that it was given to. Over HTTP no other one is sent.
+ * 2. Over HTTP no device code is sent but the one of the credentials: the control plane takes no other from this node.
  */
 import { hostname } from 'node:os';
 import { nodeIdFrom } from '../agent/identity.ts';
@@ -41,6 +41,7 @@ export interface WorkSettings {
   /** 0: any free port. */
   readonly statusPort: number;
   readonly intervalMs: number;
+  /** That of the environment, which wins over that of the credentials. */
   readonly deviceCode?: string;
   readonly dockerHost?: string;
   /** What jobs may ask for of this node; reported with its status. */
@@ -59,8 +60,7 @@ export interface JobSettings {
 export function workSettings(flags: WorkFlags, env: Environment, credentials: Credentials | undefined): WorkSettings {
   const way = wayOf(flags, env, credentials);
   const nodeId = nodeIdOf(flags, way, credentials);
-  const own = credentials?.nodeId === nodeId ? credentials.deviceCode : undefined;
-  const deviceCode = way.kind === 'api' ? own : env['CITADEL_DEVICE_CODE'] || own; // (2)
+  const deviceCode = way.kind === 'api' ? undefined : env['CITADEL_DEVICE_CODE']; // (2)
   return {
     way,
     reportsStatus: flags.redisStatus && way.kind !== 'none',

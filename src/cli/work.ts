@@ -7,13 +7,18 @@
  * 3. A device code that was redeemed is not sent again, by this process nor by the next.
  */
 import { Command, InvalidArgumentError } from 'commander';
-import { agentFolder, forgetDeviceCode, readCredentials } from '../agent/credentials.ts';
+import { systemClock } from '../agent/clock.ts';
+import { agentFolder, readCredentials } from '../agent/credentials.ts';
 import { createAgent } from '../agent/create-agent.ts';
+import { EnrolledNode } from '../agent/enrolled-node.ts';
+import { Provisioning } from '../agent/provisioning.ts';
+import { CATALOGUE_SETTING, loadCatalogue } from '../provisioning/node-catalogue.ts';
 import { DEFAULT_QUEUE, QUEUE_NAME } from '../protocol/job-progress.ts';
 import { createLog, readLogLevel, type Environment } from './settings.ts';
 import { untilAskedToStop } from './signals.ts';
-import { jobSettings, workSettings, type WorkFlags, type WorkSettings } from './work-settings.ts';
+import { jobSettings, workSettings, type JobSettings, type WorkFlags, type WorkSettings } from './work-settings.ts';
 import type { Agent } from '../agent/agent.ts';
+import type { Worker } from '../worker/worker.ts';
 import type { NodeLink } from './node-link.ts';
 import type { Logger } from 'pino';
 
@@ -47,57 +52,120 @@ export function workCommand(): Command {
 
 async function runWork(flags: WorkFlags, env: Environment): Promise<void> {
   const log = createLog('agent', readLogLevel(env, 'info'));
-  const folder = agentFolder(env);
   const warn = (message: string): void => log.warn(message);
-  const settings = workSettings(flags, env, await readCredentials(folder, warn));
+  const folder = agentFolder(env);
+  const credentials = await readCredentials(folder, warn);
+  const settings = workSettings(flags, env, credentials);
+  const { nodeId, deviceCode, dockerHost } = settings;
   const jobs = jobSettings(flags, settings.way);
+  const node = new EnrolledNode({ folder, nodeId, credentials, warn, ...(deviceCode === undefined ? {} : { deviceCode }) });
+  const link = await openLink(settings, node, log);
   const askedToStop = untilAskedToStop();
-  const link = await openLink(settings, { folder, log });
-  const agent = await startAgent(settings, link, log);
-  const { deviceCode } = settings;
-  if (deviceCode !== undefined) {
-    link?.onRedeemed(() => {
-      agent.setDeviceCode(undefined); // (3)
-      log.info('The device code was redeemed; it is not sent any more');
-      forgetDeviceCode(folder, deviceCode, warn).catch((error: Error) => warn(`The device code could not be removed from the credentials: ${error.message}`));
-    });
-  }
+  const provisioning = link === undefined ? undefined : await provisioningOf({ link, node, nodeId, folder, env, dockerHost, log });
+  const agent = await startAgent({ ...settings, node, link, provisioning, log });
   const stopping = new AbortController();
   const taking =
-    jobs === undefined || link === undefined
-      ? log.info('No jobs are taken')
-      : import('./work-jobs.ts').then(
-          async ({ startJobs }) => await startJobs({ ...settings, ...jobs, link, statusPort: () => agent.statusPort, signal: stopping.signal, log }),
-        );
+    link === undefined || jobs === undefined ? undefined : takeJobs({ ...settings, ...jobs, link, agent, provisioning, signal: stopping.signal, log });
+  if (taking === undefined) log.info('No jobs are taken');
   await askedToStop;
   stopping.abort();
-  const worker = await taking;
-  await worker?.stop(); // (2)
+  await (await taking)?.stop(); // (2)
+  await provisioning?.stop();
   await agent.stop();
   await link?.close();
 }
 
-async function openLink({ way, ...settings }: WorkSettings, { folder, log }: { readonly folder: string; readonly log: Logger }): Promise<NodeLink | undefined> {
+async function openLink({ way, ...settings }: WorkSettings, node: EnrolledNode, log: Logger): Promise<NodeLink | undefined> {
   switch (way.kind) {
     case 'redis':
-      return (await import('./redis-link.ts')).redisLink({ ...settings, redis: way.redis, log });
+      return (await import('./redis-link.ts')).redisLink({ ...settings, redis: way.redis, node, log });
     case 'api':
-      return (await import('./api-link.ts')).apiLink({ ...settings, ...way, folder, log });
+      return (await import('./api-link.ts')).apiLink({ ...settings, url: way.url, node, log });
     case 'none':
       return undefined;
   }
 }
 
+interface ProvisioningNeeds {
+  readonly link: NodeLink;
+  readonly node: EnrolledNode;
+  readonly nodeId: string;
+  readonly folder: string;
+  readonly env: Environment;
+  readonly dockerHost: string | undefined;
+  readonly log: Logger;
+}
+
 /** Throws InvalidSettingError; the link is closed then. */
-async function startAgent({ reportsStatus, ...settings }: WorkSettings, link: NodeLink | undefined, log: Logger): Promise<Agent> {
+async function provisioningOf({ link, node, nodeId, folder, env, dockerHost, log }: ProvisioningNeeds): Promise<Provisioning> {
+  const source = link.configSource();
   try {
-    const agent = createAgent({ ...settings, ...(reportsStatus && link !== undefined ? { publisher: link.publisher() } : {}), log });
+    return new Provisioning({
+      nodeId,
+      folder,
+      source,
+      catalogue: loadCatalogue(env[CATALOGUE_SETTING]),
+      enrolled: () => node.credentials,
+      allowManual: env['CASTELLAN_ALLOW_MANUAL_CONFIG'] === 'true',
+      onRedeemed: () => node.redeemed(),
+      clock: systemClock(),
+      ...(dockerHost === undefined ? {} : { dockerHost }),
+      log,
+    });
+  } catch (error) {
+    await source.close();
+    await link.close();
+    throw error;
+  }
+}
+
+interface AgentNeeds extends WorkSettings {
+  readonly node: EnrolledNode;
+  readonly link: NodeLink | undefined;
+  readonly provisioning: Provisioning | undefined;
+  readonly log: Logger;
+}
+
+/** Throws InvalidSettingError; nothing is left running then. */
+async function startAgent({ reportsStatus, node, link, provisioning, log, ...settings }: AgentNeeds): Promise<Agent> {
+  const publisher = reportsStatus ? link?.publisher() : undefined;
+  const { deviceCode, ...known } = settings;
+  const code = node.deviceCode ?? deviceCode;
+  try {
+    const agent = createAgent({
+      ...known,
+      ...(publisher === undefined ? {} : { publisher }),
+      ...(provisioning === undefined ? {} : { profile: provisioning.profile }),
+      ...(code === undefined ? {} : { deviceCode: code }),
+      log,
+    });
+    node.onDeviceCode((told) => {
+      agent.setDeviceCode(told); // (3)
+      if (told === undefined) log.info('The device code was redeemed; it is not sent any more');
+    });
+    await provisioning?.start();
     await agent.start();
     return agent;
   } catch (error) {
+    await provisioning?.stop();
+    await publisher?.close();
     await link?.close();
     throw error;
   }
+}
+
+interface TakingNeeds extends WorkSettings, JobSettings {
+  readonly link: NodeLink;
+  readonly agent: Agent;
+  readonly provisioning: Provisioning | undefined;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+/** Undefined when it is asked to stop before the queues are known. */
+async function takeJobs({ agent, provisioning, ...settings }: TakingNeeds): Promise<Worker | undefined> {
+  const { startJobs } = await import('./work-jobs.ts');
+  return await startJobs({ ...settings, statusPort: () => agent.statusPort, ...(provisioning === undefined ? {} : { jobs: [provisioning.job()] }) });
 }
 
 function collectQueues(text: string, before: readonly string[] = []): readonly string[] {

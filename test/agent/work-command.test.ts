@@ -1,6 +1,9 @@
 /** `castellan work` as a process, as an operator starts it. */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { freePort, startTestRedis, type TestRedis } from '../redis-server.ts';
@@ -12,9 +15,11 @@ const RUN_WORK = `
 `;
 let server: TestRedis;
 let reader: Redis;
+let folder: string;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'castellan-work-'));
   server = await startTestRedis();
   reader = new Redis(server.url);
   await reader.config('SET', 'requirepass', 's3cret-word');
@@ -25,6 +30,7 @@ afterEach(() => {
 afterAll(async () => {
   reader.disconnect();
   await server.stop();
+  await rm(folder, { recursive: true, force: true });
 });
 
 function work(args: readonly string[], env: { readonly [name: string]: string } = {}) {
@@ -33,7 +39,7 @@ function work(args: readonly string[], env: { readonly [name: string]: string } 
       PATH: process.env['PATH'] ?? '',
       HEARTBEAT_INTERVAL_MS: '1000',
       DOCKER_HOST: 'unix:///nonexistent.sock',
-      CASTELLAN_AGENT_DIR: '/nonexistent',
+      CASTELLAN_AGENT_DIR: folder,
       ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
