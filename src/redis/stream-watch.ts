@@ -4,6 +4,7 @@
  * 1. One XREAD without a group blocks for all: a thousand nodes that wait hold one connection of Redis, not a thousand.
  * 2. A waiter says after which id it looked last, so an entry that came between its look and its wait wakes it at once.
  * 3. As many waiters are woken as entries came, those that wait longest first: a job does not make the whole fleet read.
+ *    Who is called by name while it is between two waits is called at the next one.
  *    What nobody takes, because it was for somebody else, is found by the next look: every waiter has an end.
  */
 import type { Redis } from 'ioredis';
@@ -20,8 +21,13 @@ interface Waiter {
   /** By stream: the last id seen. */
   readonly after: ReadonlyMap<string, string>;
   readonly name: string;
-  readonly wake: () => void;
+  readonly wake: (why: Woken) => void;
 }
+
+/** `called`: by name. */
+export type Woken = 'entry' | 'called' | 'over';
+/** Names called while they did not wait; forgotten together, for each looks by itself too. */
+const CALLED_MAX = 10_000;
 
 export class StreamWatch {
   readonly #client: Redis;
@@ -29,6 +35,7 @@ export class StreamWatch {
   readonly #waiters = new Set<Waiter>();
   /** Of each stream that is watched: the last id that was told. */
   readonly #position = new Map<string, string>();
+  readonly #called = new Set<string>();
   #restart: AbortController | undefined;
   #closed = false;
 
@@ -39,30 +46,41 @@ export class StreamWatch {
   }
 
   /** Resolves with a new entry of one of the streams, with {@link wake} of the name, with the signal, or after so many ms. */
-  async wait(name: string, after: ReadonlyMap<string, string>, ms: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted || this.#closed || this.#cameMeanwhile(after)) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
+  async wait(name: string, after: ReadonlyMap<string, string>, ms: number, signal: AbortSignal): Promise<Woken> {
+    if (signal.aborted || this.#closed) return 'over';
+    if (this.#called.delete(name)) return 'called';
+    if (this.#cameMeanwhile(after)) return 'entry';
+    const { promise, resolve } = Promise.withResolvers<Woken>();
     const waiter: Waiter = { after, name, wake: resolve };
-    const timer = setTimeout(resolve, ms);
-    const end = (): void => resolve();
+    const end = (): void => resolve('over');
+    const timer = setTimeout(end, ms);
     signal.addEventListener('abort', end, { once: true });
     this.#waiters.add(waiter);
     this.#watch(after);
-    await promise;
+    const why = await promise;
     clearTimeout(timer);
     signal.removeEventListener('abort', end);
     this.#waiters.delete(waiter);
+    return why;
   }
 
-  /** Wakes who waits under this name. */
+  /** Calls who waits under this name, now or next. */
   wake(name: string): void {
-    for (const waiter of this.#waiters) if (waiter.name === name) waiter.wake();
+    let found = false;
+    for (const waiter of this.#waiters) {
+      if (waiter.name !== name) continue;
+      waiter.wake('called');
+      found = true;
+    }
+    if (found) return;
+    if (this.#called.size >= CALLED_MAX) this.#called.clear();
+    this.#called.add(name);
   }
 
   close(): void {
     this.#closed = true;
     this.#restart?.abort();
-    for (const waiter of this.#waiters) waiter.wake();
+    for (const waiter of this.#waiters) waiter.wake('over');
   }
 
   /** (2) */
@@ -116,7 +134,7 @@ export class StreamWatch {
       for (const waiter of this.#waiters) {
         if (left === 0) break;
         if (!waiter.after.has(stream)) continue;
-        waiter.wake();
+        waiter.wake('entry');
         this.#waiters.delete(waiter);
         left--;
       }

@@ -179,7 +179,7 @@ describe('jobs', () => {
     expect((await waits).body['messages']).toMatchObject([{ id }]);
   });
 
-  it('for another node are left pending, and taken by it, at once when it waits', async () => {
+  it('for another node are left pending, and taken by it', async () => {
     const waits = consume(b, { blockMs: 20_000 });
     await until('it waits', async () => ((await redis.client('LIST')) as string).includes('cmd=xread '));
     const id = await post(GPU, 'for-a', { payload: '{"target_node":"node-a"}' });
