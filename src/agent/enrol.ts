@@ -19,6 +19,7 @@ import type { Credentials } from './credentials.ts';
 
 const START = '/api/fabric/device-auth/start';
 const TOKEN = '/api/fabric/device-auth/token';
+const ROTATE = '/api/fabric/device-auth/rotate';
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:device_code';
 const CLIENT_ID = 'castellan-cli';
 /** RFC 8628 3.5: by so much, for this and all further requests. */
@@ -85,6 +86,8 @@ const grantAnswer = z.object({
   config_public_key: z.string().min(1).max(256),
 });
 
+const rotationAnswer = grantAnswer.pick({ device_api_token: true });
+
 export async function startEnrolment(api: ApiCaller, { clientVersion, hostname, machineId, forceNew }: EnrolmentRequest): Promise<StartOutcome> {
   const body = {
     client_id: CLIENT_ID,
@@ -138,6 +141,17 @@ export async function awaitApproval(options: PollOptions): Promise<Enrolment> {
         return read;
     }
   }
+}
+
+export type Rotation = { readonly kind: 'rotated'; readonly token: string } | { readonly kind: 'failed'; readonly reason: string };
+
+/** A new token for this node. The old one works for another minute: should the answer be lost, it can be asked again until then. */
+export async function rotateToken(api: ApiCaller, token: string): Promise<Rotation> {
+  const outcome = await api.ask({ method: 'POST', path: ROTATE, token });
+  if (outcome.kind === 'unreachable') return { kind: 'failed', reason: `no control plane answers (${outcome.reason})` };
+  if (outcome.status !== 200) return { kind: 'failed', reason: reasonOf(outcome) };
+  const answer = rotationAnswer.safeParse(outcome.body);
+  return answer.success ? { kind: 'rotated', token: answer.data.device_api_token } : { kind: 'failed', reason: faultOf(answer.error) };
 }
 
 type Poll =

@@ -12,7 +12,7 @@ import { Command } from 'commander';
 import { createApiCaller, type ApiCaller } from '../agent/api-call.ts';
 import { systemClock } from '../agent/clock.ts';
 import { agentFolder, credentialsFile, prepareFolder, readCredentials, writeCredentials } from '../agent/credentials.ts';
-import { awaitApproval, machineIdOf, startEnrolment, type Enrolment, type EnrolmentCodes } from '../agent/enrol.ts';
+import { awaitApproval, machineIdOf, rotateToken, startEnrolment, type Enrolment, type EnrolmentCodes } from '../agent/enrol.ts';
 import { InvalidSettingError } from '../protocol/errors.ts';
 import { isInTheClear, readApiUrl } from './api-url.ts';
 import { qrCode } from './qr-code.ts';
@@ -29,6 +29,7 @@ interface InitFlags {
   readonly apiUrl?: string;
   readonly force?: boolean;
   readonly forceNew?: boolean;
+  readonly rotate?: boolean;
   readonly qr: boolean;
 }
 
@@ -38,6 +39,7 @@ export function initCommand(): Command {
     .option('--api-url <url>', 'the control plane (CASTELLAN_URL, default: http://127.0.0.1:3001)')
     .option('--force', 'enrol again though this node is enrolled')
     .option('--force-new', 'enrol again, as a device that the control plane does not know yet')
+    .option('--rotate', 'only change the token of this node; an agent that runs goes on with the new one')
     .option('--no-qr', 'show no QR code')
     .action(async (flags: InitFlags) => {
       const leaving = new AbortController();
@@ -50,8 +52,9 @@ export function initCommand(): Command {
 }
 
 /** The exit code: 0 when this node is enrolled. Throws InvalidSettingError. */
-async function runInit({ apiUrl, force, forceNew, qr }: InitFlags, environment: Environment, signal: AbortSignal): Promise<number> {
+async function runInit({ apiUrl, force, forceNew, rotate, qr }: InitFlags, environment: Environment, signal: AbortSignal): Promise<number> {
   const folder = agentFolder(environment);
+  if (rotate === true) return await runRotation(folder, apiUrl, environment);
   const again = force === true || forceNew === true;
   if (!again && (await isEnrolled(folder))) return 0;
   await prepareFolder(folder);
@@ -76,6 +79,25 @@ async function runInit({ apiUrl, force, forceNew, qr }: InitFlags, environment: 
       console.error(`castellan: ${endOf(enrolment)}`);
       return 1;
     }
+  } finally {
+    api.close();
+  }
+}
+
+async function runRotation(folder: string, apiUrl: string | undefined, environment: Environment): Promise<number> {
+  const credentials = await readCredentials(folder, (message) => console.error(message));
+  if (credentials === undefined) throw new InvalidSettingError('--rotate', 'needs an enrolled node. Run castellan init without it.');
+  await prepareFolder(folder);
+  const api = createApiCaller(readApiUrl(apiUrl, environment, credentials.apiUrl));
+  try {
+    const rotation = await rotateToken(api, credentials.token);
+    if (rotation.kind === 'failed') {
+      console.error(`castellan: The token was not changed: ${printable(rotation.reason)}. Try again within a minute, or run castellan init --force.`);
+      return 1;
+    }
+    await writeCredentials(folder, { ...credentials, token: rotation.token });
+    say('This node has a new token. The old one works for another minute.');
+    return 0;
   } finally {
     api.close();
   }

@@ -7,6 +7,7 @@ import { ApiClient } from '../../src/agent/api-client.ts';
 import { createApiJobTransport } from '../../src/agent/api-job-transport.ts';
 import { apiPublisher } from '../../src/agent/api-publisher.ts';
 import { systemClock } from '../../src/agent/clock.ts';
+import { awaitApproval, machineIdOf, rotateToken, startEnrolment } from '../../src/agent/enrol.ts';
 import { apiConfigSource } from '../../src/agent/config-source-api.ts';
 import { nodeStatus, statusMessage } from '../../src/agent/status.ts';
 import { encodeJobEntry, type JobEntry, type ProgressType } from '../../src/protocol/job-progress.ts';
@@ -80,6 +81,28 @@ const report = (jobId: string, type: ProgressType, options: Partial<JobReport> =
   counts: true,
   logged: false,
   ...options,
+});
+
+describe('enrolment', () => {
+  test('goes the whole way over the real routes: codes, pending, slow down, the grant once', async () => {
+    const api = createApiCaller(new URL(url));
+    const started = await startEnrolment(api, { clientVersion: '1.0.0', hostname: 'gpu-1', machineId: machineIdOf('m'), forceNew: false });
+    expect(started).toMatchObject({ kind: 'codes', codes: { userCode: 'BCDF-GHJK', verificationUriComplete: `${url}/device?code=BCDF-GHJK`, intervalS: 5 } });
+    if (started.kind !== 'codes') return;
+    const grant = { kind: 'granted', token: 'cdt_new', deviceId: 'abcdefghij0123456789', nodeId: 'gpu-1', orgId: 'acme', configKey: 'key' } as const;
+    devices.answers.set(started.codes.deviceCode, [{ kind: 'pending' }, { kind: 'slow-down', intervalS: 10 }, grant]);
+    const waits: number[] = [];
+    const clock = { now: () => 0, random: () => 0, sleep: async (ms: number) => void waits.push(ms) };
+    const options = { api, codes: started.codes, hostname: 'gpu-1', clock, signal: never, onOutage: () => undefined };
+    expect(await awaitApproval(options)).toMatchObject({ kind: 'granted', credentials: { token: 'cdt_new', nodeId: 'gpu-1', apiUrl: url, configKey: 'key' } });
+    expect(waits).toEqual([5_000, 5_000, 10_000]);
+    expect(await awaitApproval(options)).toEqual({ kind: 'expired' });
+    devices.answers.set(started.codes.deviceCode, [{ kind: 'denied' }]);
+    expect(await awaitApproval(options)).toEqual({ kind: 'denied' });
+    expect(await rotateToken(api, node.token)).toEqual({ kind: 'rotated', token: `${node.token}-2` });
+    expect(await rotateToken(api, 'cdt_unknown')).toMatchObject({ kind: 'failed', reason: expect.stringContaining('castellan init') });
+    api.close();
+  });
 });
 
 describe('a status', () => {

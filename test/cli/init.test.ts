@@ -125,6 +125,23 @@ test('a refused repeat leaves the credentials as they were', async () => {
   expect(await readFile(file(), 'utf8')).toBe(before);
 });
 
+test('--rotate changes the token and nothing else', async () => {
+  await controlPlane(() => ({ body: GRANT }));
+  expect(await init().exited).toBe(0);
+  await server?.close();
+  const stranger = init(['--rotate']);
+  expect(await stranger.exited).toBe(1);
+  const before = JSON.parse(await readFile(file(), 'utf8'));
+  expect(before.device_api_token).toBe('cdt_secret-token');
+  server = await scriptedApi(({ path, token }) =>
+    path === '/api/fabric/device-auth/rotate' && token === 'cdt_secret-token' ? { body: { device_api_token: 'cdt_secret-2' } } : { status: 404 },
+  );
+  const command = init(['--rotate']);
+  expect(await command.exited).toBe(0);
+  expect(command.output()).not.toContain('cdt_');
+  expect(JSON.parse(await readFile(file(), 'utf8'))).toEqual({ ...before, device_api_token: 'cdt_secret-2' });
+});
+
 test.for(['SIGINT', 'SIGTERM'] as const)('%s leaves at once', async (signal) => {
   await controlPlane(() => pending);
   const command = init();
