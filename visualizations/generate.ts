@@ -4,6 +4,8 @@
  */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { alertType } from '../machines/alert/definition.ts';
+import { deviceType } from '../machines/device/definition.ts';
 import { fleetType } from '../machines/fleet/definition.ts';
 import { jobType } from '../machines/job/definition.ts';
 import { nodeType } from '../machines/node/definition.ts';
@@ -16,7 +18,7 @@ const FOLDER = join(import.meta.dirname, 'diagrams');
 const nothing = (): Promise<never> => Promise.reject(new Error('Machines are only drawn here.'));
 
 function generated(): ReadonlyMap<string, string> {
-  const types = [nodeType(), fleetType(), jobType({ place: nothing }), scheduleType({ nextTick: nothing })];
+  const types = [nodeType(), fleetType(), jobType({ place: nothing }), scheduleType({ nextTick: nothing }), deviceType(), alertType()];
   return new Map(types.map(({ type, machine }) => [`${type}.md`, stateDiagram(type, machine)]));
 }
 

@@ -23,7 +23,8 @@
  */
 import { assign, raise, sendTo, setup, stateIn } from 'xstate';
 import { durableActor } from '../../src/protocol/actor-reference.ts';
-import { deadlinesOf, silenceReason, type HealthThresholds, type HeartbeatSettings } from './settings.ts';
+import { described, healthStates } from './health-states.ts';
+import { deadlinesOf, normalCelsius, silenceReason, type HealthThresholds, type HeartbeatSettings } from './settings.ts';
 import type { DeviceClaim, DoubtEvent, NodeState, NodeStateChange, ServicesHealth, StatusEvent, VerdictEvent } from './events.ts';
 
 /** A node in doubt holds so many ids of 16 to 128 characters; more jobs than that do not run on one. */
@@ -70,11 +71,6 @@ function doubted(state: NodeState) {
 
 /** To a device, with the node's id: see machines/device/events.ts. */
 type NodeHealth = { readonly type: 'nodeHealth'; readonly services: ServicesHealth } | { readonly type: 'nodeHealth'; readonly gpu: 'normal' | 'high' };
-
-/** What a person reads in the inspector: what the state means and what ends it. */
-function described(description: string) {
-  return { description };
-}
 
 export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthThresholds) {
   const { intervalMs, missedDegraded, missedOffline } = heartbeat;
@@ -326,87 +322,9 @@ export function createNodeMachine(heartbeat: HeartbeatSettings, health: HealthTh
           },
         },
       },
-      health: {
-        id: 'health',
-        type: 'parallel',
-        states: {
-          services: {
-            initial: 'ok',
-            states: {
-              ok: {
-                meta: described('No service is reported as failed or degraded.'),
-                tags: ['services-ok'],
-                on: {
-                  device: { actions: 'tellServicesOk' },
-                  status: [
-                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed', actions: 'tellServicesFailed' },
-                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded', actions: 'tellServicesDegraded' },
-                  ],
-                },
-              },
-              degraded: {
-                meta: described('A service works, but not well. The next status decides anew.'),
-                tags: ['attention'],
-                on: {
-                  device: { actions: 'tellServicesDegraded' },
-                  status: [
-                    { guard: { type: 'services', params: { are: 'failed' } }, target: 'failed', actions: 'tellServicesFailed' },
-                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok', actions: 'tellServicesOk' },
-                  ],
-                },
-              },
-              failed: {
-                meta: described('A service is in error or unhealthy. The next status decides anew.'),
-                tags: ['attention'],
-                on: {
-                  device: { actions: 'tellServicesFailed' },
-                  status: [
-                    { guard: { type: 'services', params: { are: 'ok' } }, target: 'ok', actions: 'tellServicesOk' },
-                    { guard: { type: 'services', params: { are: 'degraded' } }, target: 'degraded', actions: 'tellServicesDegraded' },
-                  ],
-                },
-              },
-            },
-          },
-          gpu: {
-            initial: 'normal',
-            states: {
-              normal: {
-                meta: described(`No GPU is hot. High at ${health.gpuHighCelsius} °C.`),
-                tags: ['gpu-ok'],
-                on: { status: { guard: 'gpuHot', target: 'high', actions: 'tellGpuHigh' }, device: { actions: 'tellGpuNormal' } },
-              },
-              high: {
-                meta: described(`A GPU is hot. Normal again below ${health.gpuNormalCelsius} °C.`),
-                tags: ['attention'],
-                on: { status: { guard: 'gpuCool', target: 'normal', actions: 'tellGpuNormal' }, device: { actions: 'tellGpuHigh' } },
-              },
-            },
-          },
-          disk: {
-            initial: 'ok',
-            states: {
-              ok: {
-                meta: described(`The disk has room. Low at ${health.diskLowPercent} % used.`),
-                tags: ['disk-ok'],
-                on: { status: { guard: 'diskFull', target: 'low' } },
-              },
-              low: {
-                meta: described(`The disk is nearly full. Ok again below ${health.diskOkPercent} % used.`),
-                tags: ['attention'],
-                on: { status: { guard: 'diskRoomy', target: 'ok' } },
-              },
-            },
-          },
-        },
-      },
+      health: healthStates(health),
     },
   });
-}
-
-/** A threshold of its own has the default's distance between hot and cooled down. */
-function normalCelsius(gpuHigh: number | undefined, { gpuHighCelsius, gpuNormalCelsius }: HealthThresholds): number {
-  return gpuHigh === undefined ? gpuNormalCelsius : gpuHigh - (gpuHighCelsius - gpuNormalCelsius);
 }
 
 function sameTags(left: readonly string[], right: readonly string[]): boolean {

@@ -53,6 +53,11 @@ export function deadlinesOf(settings: HeartbeatSettings): Deadlines {
   };
 }
 
+/** Below this a GPU has cooled down, °C: a threshold of its own has the default's distance between the two. */
+export function normalCelsius(gpuHigh: number | undefined, { gpuHighCelsius, gpuNormalCelsius }: HealthThresholds): number {
+  return gpuHigh === undefined ? gpuNormalCelsius : gpuHigh - (gpuHighCelsius - gpuNormalCelsius);
+}
+
 /** For people: `no status for 95 s: 3 beats of 30 s missed, plus 5 s skew`. */
 export function silenceReason(missed: number, settings: HeartbeatSettings): string {
   const { intervalMs, skewMs } = settings;

@@ -115,8 +115,8 @@ function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Stays within this file: how the connector tells its request why. */
-class AddressRefused extends Error {
+/** Stays within this folder: how the connector tells its request why. */
+export class AddressRefused extends Error {
   constructor() {
     super('The connection ended at an address outside the enrolled network.');
   }
