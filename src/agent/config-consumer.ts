@@ -12,6 +12,7 @@ import { CONFIG_JOB_TYPE, type ConfigReport } from '../protocol/device-config.ts
 import { endsWell } from './config-progress.ts';
 import { ReportLane } from './config-report-lane.ts';
 import { backoffDelayMs } from './schedule.ts';
+import { standing } from './apply/apply-report.ts';
 import type { Applier } from './apply/applier.ts';
 import type { AgentClock } from './clock.ts';
 import type { ConfigDelivery, ConfigSource } from './config-source.ts';
@@ -113,27 +114,29 @@ export class ConfigConsumer {
 
   async #reportOn(delivery: ConfigDelivery): Promise<ConfigReport> {
     const { content, entryId, jobId } = delivery;
-    if (content.kind === 'unreadable') return this.#unreadable(delivery, content);
+    if (content.kind === 'unreadable') {
+      const { field, reason } = content;
+      return this.#rejected(jobId, { code: 'invalid_config', message: `The field ${field} ${reason}`, field });
+    }
     const key = keyOf(content.payload) ?? `entry:${entryId}`;
     this.#deliveries.set(key, delivery);
     try {
       return await this.#options.applier.apply({ key, jobId, payload: content.payload });
+    } catch (error) {
+      // The disk may come back, and a stopped agent does; anything else would come again with this entry and hold up all that follow.
+      if (error instanceof StoppedError || (error as NodeJS.ErrnoException).syscall !== undefined) throw error;
+      this.#options.log.error({ reason: String(error), entryId }, 'A configuration could not be dealt with');
+      return this.#rejected(jobId, { code: 'internal', message: `The agent could not deal with this configuration: ${String(error).slice(0, 500)}` });
     } finally {
       this.#deliveries.delete(key);
     }
   }
 
-  #unreadable({ jobId }: ConfigDelivery, { field, reason }: { readonly field: string; readonly reason: string }): ConfigReport {
+  #rejected(jobId: string | null, error: NonNullable<ConfigReport['error']>): ConfigReport {
     const { applier, clock } = this.#options;
-    return {
-      phase: 'rejected',
-      ...(jobId === null ? {} : { jobId }),
-      desiredRevision: null,
-      appliedRevision: applier.state.revision,
-      services: [],
-      error: { code: 'invalid_config', message: `The field ${field} ${reason}`, field },
-      timestamp: clock.wallTime().toISOString(),
-    };
+    const about = jobId === null ? {} : { jobId };
+    const timestamp = clock.wallTime().toISOString();
+    return { phase: 'rejected', ...about, desiredRevision: null, appliedRevision: applier.state.revision, services: standing(applier.state), error, timestamp };
   }
 
   #hear(message: JsonObject): void {
@@ -157,7 +160,11 @@ function keyOf(payload: Json): string | undefined {
   if (typeof payload !== 'object' || payload === null || Array.isArray(payload)) return undefined;
   const envelope = payload as JsonObject;
   if (!Object.hasOwn(envelope, 'signature')) return undefined;
-  return `signed:${digest(SIGNED.map((field) => (Object.hasOwn(envelope, field) ? (envelope[field] as Json) : null)))}`;
+  try {
+    return `signed:${digest(SIGNED.map((field) => (Object.hasOwn(envelope, field) ? (envelope[field] as Json) : null)))}`;
+  } catch {
+    return undefined; // Deeper than can be written: it is refused for that.
+  }
 }
 
 function digest(value: Json): string {

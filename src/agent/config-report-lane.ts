@@ -33,6 +33,8 @@ export class ReportLane {
   readonly #stopped = new AbortController();
   readonly #waiting: Waiting[] = [];
   #wake: () => void = () => undefined;
+  /** Ends the pause after what was told on the way: an end does not wait for it. */
+  #pause = new AbortController();
   #done: Promise<void> | undefined;
 
   constructor(options: ReportLaneOptions) {
@@ -67,6 +69,7 @@ export class ReportLane {
     if (last?.isFinal === false) this.#waiting.pop(); // (1)
     if (this.#waiting.length >= WAITING_MAX) this.#waiting.shift()?.stored?.reject(stopped()); // (2)
     this.#waiting.push(waiting);
+    if (waiting.isFinal) this.#pause.abort();
     this.#wake();
   }
 
@@ -83,7 +86,7 @@ export class ReportLane {
         await source.report(next.report, next.about);
         next.stored?.resolve();
         failures = 0;
-        if (!next.isFinal) await clock.sleep(PACE_MS, signal);
+        if (!next.isFinal) await this.#paced();
       } catch (error) {
         failures++;
         // A newer one that came meanwhile takes its place, unless this is an end.
@@ -92,6 +95,12 @@ export class ReportLane {
         await clock.sleep(backoffDelayMs(failures, RETRY_MS_LAST, clock.random()), signal);
       }
     }
+  }
+
+  async #paced(): Promise<void> {
+    if (this.#waiting.some(({ isFinal }) => isFinal)) return;
+    this.#pause = new AbortController();
+    await this.#options.clock.sleep(PACE_MS, AbortSignal.any([this.#pause.signal, this.#stopped.signal]));
   }
 
   async #nextWake(): Promise<void> {

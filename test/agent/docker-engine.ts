@@ -4,6 +4,7 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { access, mkdir, mkdtemp, copyFile, rm, symlink } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -31,8 +32,27 @@ export async function whyNoEngine(): Promise<string | undefined> {
   return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')} (apt-get install docker.io iptables busybox-static)`;
 }
 
-/** `image` is made of a static busybox alone. */
+/** How long a test file may have to wait for its engine: the longest one of the others. */
+export const ENGINE_TIMEOUT_MS = 600_000;
+
+/** Two engines at once would fight for one bridge, one set of packet filter rules and the same subnets: a lock that the kernel frees with its process. */
+async function takeTurn(): Promise<() => void> {
+  return await until(
+    'no other engine of a test runs',
+    async () => {
+      const lock = createServer();
+      const { promise, resolve } = Promise.withResolvers<boolean>();
+      lock.once('error', () => resolve(false));
+      lock.listen('\0castellan-test-docker-engine', () => resolve(true));
+      return (await promise) && (() => void lock.close());
+    },
+    ENGINE_TIMEOUT_MS,
+  );
+}
+
+/** `image` is made of a static busybox alone. Waits for its turn: give the hook that calls it {@link ENGINE_TIMEOUT_MS}. */
 export async function startDockerEngine(image: string): Promise<DockerEngine> {
+  const endTurn = await takeTurn();
   const folder = await mkdtemp(join(tmpdir(), 'castellan-docker-'));
   const socketPath = join(folder, 'docker.sock');
   const args = ['--storage-driver=vfs', '--data-root', join(folder, 'data'), '--exec-root', join(folder, 'exec')];
@@ -46,6 +66,7 @@ export async function startDockerEngine(image: string): Promise<DockerEngine> {
     child.kill('SIGCONT');
     child.kill('SIGTERM');
     await gone;
+    endTurn();
     await rm(folder, { recursive: true, force: true });
   };
   const docker = new Docker({ socketPath });

@@ -8,7 +8,7 @@ import { containerObserver, type ContainerService } from '../../src/agent/observ
 import { modelObserver } from '../../src/agent/observe-models.ts';
 import { serviceObserver } from '../../src/agent/observe-services.ts';
 import { freePort } from '../redis-server.ts';
-import { startDockerEngine, whyNoEngine, type DockerEngine } from './docker-engine.ts';
+import { ENGINE_TIMEOUT_MS, startDockerEngine, whyNoEngine, type DockerEngine } from './docker-engine.ts';
 import { until } from './until.ts';
 import type { ContainerCreateOptions } from 'dockerode';
 
@@ -18,7 +18,7 @@ if (missing !== undefined) console.warn(`Tests with a real Docker engine are ski
 
 describe.skipIf(missing !== undefined)('a real engine', () => {
   let engine: DockerEngine;
-  beforeAll(async () => void (engine = await startDockerEngine(IMAGE)));
+  beforeAll(async () => void (engine = await startDockerEngine(IMAGE)), ENGINE_TIMEOUT_MS);
   afterAll(async () => {
     const left = await engine.docker.listContainers({ all: true });
     await Promise.all(left.map(({ Id }) => engine.docker.getContainer(Id).remove({ force: true })));

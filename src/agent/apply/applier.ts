@@ -94,7 +94,10 @@ export class Applier {
     return await this.exclusively(async () => {
       const known = this.#known(request);
       if (known !== undefined) return known;
-      return await this.#run({ ...request, apply: randomUUID() }, undefined);
+      const started: ApplyRequest = { ...request, apply: randomUUID() };
+      // What is refused needs no journal, and never gets into one: it may be of any depth.
+      const validated = validate(this.#validation(request.payload));
+      return validated.kind === 'refused' ? await this.#refuse(started, validated.failure) : await this.#run(started, undefined);
     });
   }
 
@@ -159,7 +162,13 @@ export class Applier {
     actor.subscribe({
       next: ({ status, value, context }) => {
         if (this.#stopped.signal.aborted) return;
-        this.#journal.save(actor.getPersistedSnapshot()); // (1)
+        try {
+          this.#journal.save(actor.getPersistedSnapshot()); // (1)
+        } catch (error) {
+          ended.reject(error); // Nothing that waits for it goes on.
+          actor.stop();
+          return;
+        }
         log.info({ step: value, index: context.index }, 'Applying a configuration');
         if (status === 'active') onReport(present(), context.request.key, false);
       },
@@ -175,6 +184,12 @@ export class Applier {
     await this.#journal.written();
     if (this.#stopped.signal.aborted) throw stopping();
     return await this.#finish(actor.getSnapshot().context, present());
+  }
+
+  async #refuse(request: ApplyRequest, failure: Failure): Promise<ConfigReport> {
+    const context: ApplyContext = { request, index: 0, failure };
+    const report = reportOf({ value: 'rejected', context, state: this.#state, seen: new Map(), at: this.#options.clock.wallTime() });
+    return await this.#finish(context, report);
   }
 
   async #finish({ request, accepted }: ApplyContext, report: ConfigReport): Promise<ConfigReport> {

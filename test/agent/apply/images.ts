@@ -41,12 +41,15 @@ async function importImage(docker: Docker, image: string, script: string): Promi
 /** Serves what `reply` says on `host`, or, with `mode` `sick`, never; with `falls`, it ends at once. */
 export function probeService(name: string, host: number, more: Partial<CatalogueService> = {}): CatalogueService {
   const script = [
+    // The first process of a container ignores signals that it does not handle.
+    'trap "exit 0" TERM',
     'echo "mode $MODE reply $REPLY"',
     'if [ "$MODE" = falls ]; then echo falling with $PROBE_PASSWORD; exit 3; fi',
     'if [ "$MODE" = sick ]; then while :; do sleep 1; done; fi',
     'mkdir -p /tmp/www',
     'echo "$REPLY" > /tmp/www/health',
-    'exec busybox httpd -f -p 8080 -h /tmp/www',
+    'busybox httpd -f -p 8080 -h /tmp/www &',
+    'wait',
   ].join('\n');
   return {
     name,

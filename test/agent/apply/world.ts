@@ -31,7 +31,11 @@ export async function startWorld(): Promise<World> {
   await importImages(engine.docker);
   const ports = { alpha: await freePort(), beta: await freePort() };
   const secret = { secrets: { PROBE_PASSWORD: { description: 'A password.' } } };
-  const services = [probeService('alpha', ports.alpha, secret), probeService('beta', ports.beta)];
+  const services = [
+    probeService('alpha', ports.alpha, secret),
+    probeService('beta', ports.beta),
+    probeService('gamma', await freePort(), { image: '127.0.0.1:1/nowhere/image:1' }),
+  ];
   const all = async () => await engine.docker.listContainers({ all: true });
   const clean = async (): Promise<void> => {
     for (const { Id } of await all()) await engine.docker.getContainer(Id).remove({ force: true });
