@@ -28,7 +28,7 @@ export type DeviceContext = {
   readonly approvedBy: string | null;
   /** Who denied or revoked it. */
   readonly endedBy: string | null;
-  /** Its token was given out. */
+  /** Its token was asked for after its approval. */
   readonly redeemed: boolean;
   /** The node that reported with its code. */
   readonly seenAs: string | null;

@@ -45,7 +45,7 @@ export async function approve(
   const earlier = machine === undefined ? undefined : await earlierDevice(ports, machine, deviceId);
   const inherited = context.forceNew ? undefined : earlier?.context.nodeId;
   const wanted = choice.nodeId ?? inherited ?? context.seenAs ?? nameOf(context.hostname, deviceId);
-  const names = await freeOfOthers(reader, candidates(wanted, deviceId), by.orgId);
+  const names = await freeOfOthers(reader, candidates(wanted, deviceId), by.orgId, context.seenAs);
   const takesOver = choice.nodeId !== undefined || !context.forceNew;
   const nodeId = await enrolment.claimNode(deviceId, names, takesOver ? earlier?.deviceId : undefined);
   if (nodeId === undefined) return { kind: 'refused', reason: `The name ${wanted} and all like it are taken; choose another.` };
@@ -75,13 +75,16 @@ async function earlierDevice({ reader, enrolment }: ApprovalPorts, machine: stri
   return earlier !== undefined && isApproved(earlier.state) ? earlier : undefined;
 }
 
-/** Upholds (1) for nodes that are no devices: whoever has the name as a device's token could report for them. */
-async function freeOfOthers(reader: DeviceReader, names: readonly string[], orgId: string): Promise<readonly string[]> {
+/**
+ * Upholds (1) for nodes that are no devices: whoever has the name as a device's token could report for them. `own`: the node that showed
+ * this device's code; it is the machine itself, whatever organisation it was counted in until now.
+ */
+async function freeOfOthers(reader: DeviceReader, names: readonly string[], orgId: string, own: string | null): Promise<readonly string[]> {
   const nodes = await reader.getActors(names.map((name): ActorKey => `node/${name}`));
-  return names.filter((_, index) => {
+  return names.filter((name, index) => {
     const stored = nodes[index];
     const org = stored === undefined ? undefined : orgOfNode(stored);
-    return org === undefined || org === orgId;
+    return org === undefined || org === orgId || name === own;
   });
 }
 

@@ -100,8 +100,9 @@ export function createDevices(ports: DevicePorts): DeviceService {
 
   const grant = async (principal: DevicePrincipal): Promise<TokenAnswer> => {
     const token = makeToken(randomBytes);
+    // Before the exchange, so that nothing that can fail stands between it and the answer.
+    await client.send('device', principal.deviceId, { type: 'redeemed' }, { dedupeId: `redeemed:${principal.deviceId}` });
     if (!(await enrolment.redeem(principal, hashOf(token)))) return { kind: 'expired' }; // (2)
-    await client.send('device', principal.deviceId, { type: 'redeemed' });
     const orgName = ports.orgName?.(principal.orgId);
     return { kind: 'granted', token, ...principal, configKey: ports.configKey, ...(orgName === undefined ? {} : { orgName }) };
   };

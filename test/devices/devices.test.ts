@@ -140,6 +140,19 @@ describe('a node’s name', () => {
     expect((await approved(here)).nodeId).toBe('gpu-1-2');
   });
 
+  it('is that of the node that showed the code, whatever organisation that was counted in', async () => {
+    const here = await world();
+    const { deviceCode, userCode } = await start(here, { hostname: 'other-name' });
+    await here.raw.xadd(...beat('gpu-1', deviceCode), 'orgId', 'default');
+    const seenAs = async () => ((await here.client.get('device', here.devices.idOf(deviceCode)))?.context as { seenAs?: string } | undefined)?.seenAs;
+    await until(
+      async () => ((await seenAs()) === 'gpu-1' ? true : undefined),
+      () => 'the device to be seen',
+    );
+    expect(await here.devices.approve(userCode, ada, {})).toMatchObject({ kind: 'approved', device: { nodeId: 'gpu-1' } });
+    expect(await here.devices.configure(here.devices.idOf(deviceCode), { services: ['ollama'] }, 'ada')).toMatchObject({ device: { state: 'configuring' } });
+  });
+
   it('passes to the same machine’s next device, which takes the place of the earlier one', async () => {
     const here = await world();
     const first = await approved(here, { machineId: 'm1' });
