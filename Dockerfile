@@ -8,7 +8,7 @@ RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 COPY machines machines
-COPY visualizations/inspector visualizations/inspector
+COPY visualizations visualizations
 RUN npm run build
 
 FROM node:24-slim AS dependencies

@@ -41,14 +41,11 @@ export const LAYERS: { readonly [folder: string]: Layer } = {
   'src/cli': { imports: ['src', 'machines'], packages: ['*'] },
   'src/index.ts': { imports: ['src', 'machines'], packages: ['*'] },
   machines: { imports: ['src/protocol'], importsTypes: ['src/core/actor-type.ts'], packages: ['xstate', 'zod'] },
-  // The web app; its build files stand beside it.
   'visualizations/inspector': {
     imports: ['src/http/pages'],
     importsTypes: ['src/protocol'],
     packages: ['preact', '@preact/signals'],
   },
-  'visualizations/inspector/vite.config.ts': { imports: [], packages: ['vite'] },
-  'visualizations/inspector/prepare.js': { imports: [], packages: ['vite', 'node:url'] },
   examples: { imports: ['src/index.ts', 'src/testing', 'src/protocol', 'test/redis-server.ts'], packages: ['*'] },
 };
 

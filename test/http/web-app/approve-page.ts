@@ -20,7 +20,7 @@ export function approvalPage(browser: () => Browser): void {
 
     const heading = page.getByRole('heading', { name: 'Is this your device?' });
     await heading.waitFor();
-    expect(await heading.evaluate((element) => element === document.activeElement)).toBe(true);
+    expect(await heading.evaluate((element) => element.matches(':focus'))).toBe(true);
     const shown = await page.getByRole('main').innerText();
     for (const fact of ['BCDF-GHJK', 'lab-7.example', '192.0.2.17', 'castellan-agent']) expect(shown).toContain(fact);
     expect(shown).toMatch(/The code expires in 8 min \d+ s/);
@@ -30,7 +30,7 @@ export function approvalPage(browser: () => Browser): void {
     await page.keyboard.press('Tab');
     await page.keyboard.type('Lab 7');
     await page.keyboard.press('Tab');
-    expect(await page.evaluate(() => document.activeElement?.textContent)).toBe('Approve');
+    expect(await page.locator(':focus').innerText()).toBe('Approve');
     await page.keyboard.press('Enter');
     await page.getByRole('status').getByText('Lab 7 now gets its credentials').waitFor();
     expect(devices.asked).toEqual(['find BCDF-GHJK', 'approve BCDF-GHJK by admin {"name":"Lab 7"}']);
@@ -51,7 +51,7 @@ export function approvalPage(browser: () => Browser): void {
     await page.getByRole('button', { name: 'Approve' }).click();
     await page.getByRole('alert').getByText('Compare the code first').waitFor();
     const compared = page.getByLabel('The device in front of me shows this code');
-    expect(await compared.evaluate((element) => element === document.activeElement)).toBe(true);
+    expect(await compared.evaluate((element) => element.matches(':focus'))).toBe(true);
     expect(devices.asked).toEqual(['find BCDF-GHJK']);
     await page.keyboard.press('Space');
     await page.getByRole('button', { name: 'Approve' }).click();
@@ -84,7 +84,7 @@ export function approvalPage(browser: () => Browser): void {
       await page.keyboard.press('Enter');
       await fault.getByText(words).waitFor();
       expect(await code.getAttribute('aria-invalid')).toBe('true');
-      expect(await code.evaluate((element) => element === document.activeElement)).toBe(true);
+      expect(await code.evaluate((element) => element.matches(':focus'))).toBe(true);
     }
     expect(devices.asked).toEqual(['find ZZZZ-ZZZZ']);
     await picture(page, 'approve-wrong-dark');
@@ -126,7 +126,7 @@ export function approvalPage(browser: () => Browser): void {
     await other.goto(`${base}/#link=${server.sessions.createLink({ subject: 'admin', role: 'admin', org: null })}`);
     await other.getByText('live', { exact: true }).waitFor();
     await page.bringToFront();
-    await page.evaluate(() => window.dispatchEvent(new Event('focus')));
+    await page.evaluate('window.dispatchEvent(new Event("focus"))');
     await page.getByLabel('Code on the device’s screen').waitFor();
     expect(complaints).toEqual([]);
   });

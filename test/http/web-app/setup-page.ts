@@ -20,7 +20,7 @@ export function setupPage(browser: () => Browser): void {
   const open = (options: Partial<AppOptions> = {}): Promise<OpenApp> => openApp(browser(), { path: PATH, fill, ...options });
   const service = (page: Page, title: string) => page.getByRole('checkbox', { name: new RegExp(`^${title}`) });
   const save = (page: Page) => page.getByRole('button', { name: /^Save/ }).click();
-  const focused = (page: Page) => page.evaluate(() => document.activeElement?.id);
+  const focused = (page: Page) => page.locator('body :focus').getAttribute('id');
 
   it('saves a configuration and shows how it comes to run', async () => {
     const { page, devices, complaints } = await open();
@@ -156,6 +156,7 @@ export function setupPage(browser: () => Browser): void {
     const { page, devices, complaints } = await open({ viewport: { width: 360, height: 740 } });
     await page.getByLabel('Name', { exact: true }).waitFor();
     await expectAccessible(page);
+    await page.keyboard.press('Tab');
     for (let steps = 0; (await focused(page)) !== 'service-redis' && steps < 40; steps++) await page.keyboard.press('Tab');
     await page.keyboard.press('Space');
     await picture(page, 'setup-small');

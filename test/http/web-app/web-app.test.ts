@@ -3,11 +3,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildWebApp } from '../../../visualizations/build-web-app.ts';
 import { startFixture } from '../server-fixture.ts';
 import { approvalPage } from './approve-page.ts';
 import { devicePages } from './device-pages.ts';
 import { setupPage } from './setup-page.ts';
-import { browserPresent, buildWebApp, launchBrowser } from './app-fixture.ts';
+import { wholeWay } from './whole-way.ts';
+import { browserPresent, launchBrowser } from './app-fixture.ts';
 
 /** gzip, everything that a first visit loads. */
 const SIZE_BYTES_MAX = 40 * 1_024;
@@ -15,7 +17,7 @@ const FOLDER = new URL('../../../src/http/pages/app/', import.meta.url);
 
 let browser: Browser;
 beforeAll(async () => {
-  await buildWebApp();
+  await buildWebApp(); // What is tested is what the sources say now.
   if (browserPresent) browser = await launchBrowser();
 }, 60_000);
 afterAll(async () => {
@@ -62,4 +64,8 @@ describe.skipIf(!browserPresent)('the onboarding form', { timeout: 30_000 }, () 
 
 describe.skipIf(!browserPresent)('the pages of devices', { timeout: 30_000 }, () => {
   devicePages(() => browser);
+});
+
+describe.skipIf(!browserPresent)('from a code on a screen to a configuration on its way, over a real Redis', { timeout: 60_000 }, () => {
+  wholeWay(() => browser);
 });
