@@ -263,6 +263,13 @@ describe('sessions of browsers', () => {
 });
 
 describe('other origins and rates', () => {
+  it('PUBLIC_URL is an http URL without a slash at its end', () => {
+    expect(readHttpSettings({ PUBLIC_URL: 'https://fleet.example/castellan/' }).publicUrl).toBe('https://fleet.example/castellan');
+    expect(readHttpSettings({}).publicUrl).toBeUndefined();
+    for (const wrong of ['fleet.example', 'ftp://fleet.example', 'https://fleet.example/?a=1'])
+      expect(() => readHttpSettings({ PUBLIC_URL: wrong })).toThrow('PUBLIC_URL');
+  });
+
   it('CORS_ORIGIN allows its origins and no other', async () => {
     const { corsOrigins } = readHttpSettings({ CORS_ORIGIN: 'https://ops.example/, http://localhost:5173' });
     const server = await startFixture({ settings: { corsOrigins } });
