@@ -8,10 +8,12 @@ import { APPLY_PHASES, SERVICE_PHASES } from '../../src/protocol/device-config.t
 import type { MachineEvent } from '../../src/protocol/envelope.ts';
 import { MachineTestError } from '../../src/protocol/errors.ts';
 import type { Json } from '../../src/protocol/json.ts';
-import { given } from '../../src/testing/index.ts';
+import { given, type TestActor } from '../../src/testing/index.ts';
 
 const node = fc.constantFrom('gpu-1', 'gpu-1', 'gpu-1', 'evil');
-const revision = fc.option(fc.integer({ min: 0, max: 4 }));
+/** Stands for the revision that is desired when the report comes. */
+const PRESENT = -1;
+const revision = fc.oneof({ weight: 3, arbitrary: fc.constant(PRESENT) }, { weight: 1, arbitrary: fc.constantFrom(null, 0, 1, 9) });
 const services = fc.array(fc.record({ name: fc.constantFrom('a', 'b'), phase: fc.constantFrom(...SERVICE_PHASES), message: fc.string() }), { maxLength: 3 });
 const config = fc.record(
   {
@@ -23,7 +25,7 @@ const config = fc.record(
   },
   { requiredKeys: [] },
 );
-const event = fc.oneof(
+const arrives = fc.oneof(
   fc.constant({ type: 'request', clientId: 'c', address: 'x', lifetimeMs: 600_000 }),
   fc.record({ type: fc.constant('approve'), by: fc.constant('ada'), orgId: fc.constant('acme'), nodeId: fc.constant('gpu-1') }),
   fc.constant({ type: 'redeemed' }),
@@ -40,15 +42,20 @@ const event = fc.oneof(
     services,
   }),
   fc.record({ type: fc.constant('wait'), ms: fc.integer({ min: 0, max: 2_000_000 }) }),
-  fc.constantFrom({ type: 'deny', by: 'ada' }, { type: 'revoke', by: 'ada' }),
 );
-const beginning = fc.constantFrom<object[]>(
-  [],
-  [
-    { type: 'request', clientId: 'c', address: 'x', lifetimeMs: 600_000 },
-    { type: 'approve', by: 'ada', orgId: 'acme', nodeId: 'gpu-1' },
-  ],
-);
+const ends = fc.constantFrom({ type: 'deny', by: 'ada' }, { type: 'revoke', by: 'ada' });
+const event = fc.oneof({ weight: 60, arbitrary: arrives }, { weight: 1, arbitrary: ends });
+const enrolled: readonly object[] = [
+  { type: 'request', clientId: 'c', address: 'x', lifetimeMs: 600_000 },
+  { type: 'approve', by: 'ada', orgId: 'acme', nodeId: 'gpu-1' },
+];
+const operating: readonly object[] = [
+  ...enrolled,
+  { type: 'seen', nodeId: 'gpu-1', orgId: 'acme' },
+  { type: 'configure', by: 'ada', config: { alertOnOffline: true, alertOnHighTemp: true, healthMonitoringEnabled: true } },
+];
+/** Most that can happen happens to a device that is in operation. */
+const beginning = fc.constantFrom([], enrolled, operating, operating, operating);
 
 const type = registerActorType(deviceType());
 
@@ -62,7 +69,7 @@ describe('a device', () => {
         for (const each of [...first, ...rest] as unknown as (MachineEvent & { ms?: number })[]) {
           try {
             if (each.type === 'wait') device.after(each.ms ?? 0);
-            else device.when(each);
+            else device.when(presented(each, newestOf(device)));
           } catch (error) {
             // Refused with a reason: its state is as it was. Anything else is a fault of the machine.
             expect(error).toBeInstanceOf(MachineTestError);
@@ -95,3 +102,14 @@ describe('a device', () => {
     );
   });
 });
+
+function newestOf(device: TestActor): number | null {
+  return device.exists ? ((device.context as unknown as DeviceContext).desired?.revision ?? null) : null;
+}
+
+function presented(report: MachineEvent, present: number | null): MachineEvent {
+  if (report.type !== 'report') return report;
+  const { desiredRevision, appliedRevision } = report;
+  const of = (number: Json | undefined): Json => (number === PRESENT ? present : (number ?? null));
+  return { ...report, desiredRevision: of(desiredRevision), appliedRevision: of(appliedRevision) };
+}
