@@ -9,12 +9,13 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { createActor, type Actor, type Snapshot } from 'xstate';
-import { ContainerEngineError, StoppedError } from '../../protocol/errors.ts';
+import { StoppedError } from '../../protocol/errors.ts';
 import { secretsOf } from '../../provisioning/service-secrets.ts';
 import { createApplyMachine, type ApplyContext, type ApplyMachine, type ApplyRequest, type ApplyServices } from '../../../machines/apply/machine.ts';
 import { backoffDelayMs } from '../schedule.ts';
+import { attempt, BACK, FORWARD, type Patience } from './attempt.ts';
 import { reportOf } from './apply-report.ts';
-import { execute, type StepTools } from './execute.ts';
+import type { StepTools } from './execute.ts';
 import { passGate } from './gate.ts';
 import { Journal } from './journal.ts';
 import { loadNodeState, saveNodeState, withFinished, EMPTY_STATE, type NodeSettings, type NodeState } from './node-state.ts';
@@ -26,14 +27,10 @@ import type { AgentClock } from '../clock.ts';
 import type { ConfigReport, DeviceConfig, ServiceOutcome } from '../../protocol/device-config.ts';
 import type { Json } from '../../protocol/json.ts';
 import type { Catalogue } from '../../provisioning/node-catalogue.ts';
-import type { ContainerSpec, Failure, Outcome, Step } from '../../../machines/apply/steps.ts';
+import type { ContainerSpec, Failure, Step } from '../../../machines/apply/steps.ts';
 import type { Logger } from 'pino';
 
-/** How long an engine that is away is waited for before a step has failed: a restart of it takes seconds. */
-const ENGINE_PATIENCE_MS = 60_000;
 const RETRY_MS_LAST = 10_000;
-/** Tries of a way back that the engine refuses. */
-const UNDO_TRIES_MAX = 5;
 
 export interface ApplierOptions {
   readonly nodeId: string;
@@ -214,9 +211,9 @@ export class Applier {
         this.#working.add(done);
         return await done.finally(() => this.#working.delete(done));
       };
-    const steps = (patienceMs: number, triesMax: number) => async (step: Step, signal: AbortSignal) => {
+    const steps = (patience: Patience) => async (step: Step, signal: AbortSignal) => {
       const pulling = (name: string, percent: number): void => note({ name, phase: 'pulling', percent });
-      return await this.#attempt(step, this.tools(signal, pulling), patienceMs, triesMax);
+      return await attempt(step, this.tools(signal, pulling), patience, this.#options);
     };
     return {
       validate: journaled(async ({ payload }) => validate(this.#validation(payload))),
@@ -227,8 +224,8 @@ export class Applier {
         const found = touches ? await containers.list(signal) : [];
         return planApply({ state: this.#state, config, revision: accepted.revision, apply, catalogue, containers: found, hasGpu: await hasGpu(), ssh });
       }),
-      execute: journaled(steps(ENGINE_PATIENCE_MS, 1)),
-      undo: journaled(steps(Number.POSITIVE_INFINITY, UNDO_TRIES_MAX)),
+      execute: journaled(steps(FORWARD)),
+      undo: journaled(steps(BACK)),
       gate: journaled(async (input, signal) => {
         const redact = async (service: string, text: string): Promise<string> => this.#redacted(service, text);
         return await passGate(input, { containers, clock, told: note, redact, signal });
@@ -236,27 +233,6 @@ export class Applier {
       commit: journaled(async ({ plan }, signal) => await this.#commit(plan.next as unknown as NodeState, signal)),
       now: () => clock.wallTime().getTime(),
     };
-  }
-
-  /** An engine that is away is waited for; a refusal is tried again up to `triesMax` times in all. */
-  async #attempt(step: Step, tools: StepTools, patienceMs: number, triesMax: number): Promise<Outcome> {
-    const { clock, log } = this.#options;
-    const began = clock.now();
-    for (let tries = 1, refusals = 0; ; tries++) {
-      try {
-        await execute(step, tools);
-        return { kind: 'done' };
-      } catch (error) {
-        tools.signal.throwIfAborted();
-        const failure = failureOf(error, step);
-        const away = error instanceof ContainerEngineError && error.retryable;
-        if (!away) refusals++;
-        if (away ? clock.now() - began > patienceMs : refusals >= triesMax) return { kind: 'failed', failure };
-        log.warn({ step: step.kind, service: failure.service, reason: failure.message }, 'A step could not be done; it is tried again');
-        await clock.sleep(backoffDelayMs(tries, RETRY_MS_LAST, clock.random()), tools.signal);
-        tools.signal.throwIfAborted();
-      }
-    }
   }
 
   /** Whether it was written is known, or it is tried again: nothing else may be said at the point of no return. */
@@ -295,13 +271,4 @@ export class Applier {
 
 function stopping(): StoppedError {
   return new StoppedError('The agent stops; the apply goes on at its next start.');
-}
-
-function failureOf(error: unknown, step: Step): Failure {
-  const service = 'service' in step ? { service: step.service } : {};
-  if (error instanceof ContainerEngineError) {
-    const code = step.kind === 'pull' ? 'image_unavailable' : error.code;
-    return { code, message: error.message, ...service };
-  }
-  return { code: 'internal', message: error instanceof Error ? error.message : String(error), ...service };
 }
