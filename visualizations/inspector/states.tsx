@@ -43,9 +43,13 @@ export function ServiceMark({ phase }: { readonly phase: ServicePhase }) {
   return <Marked words={SERVICE_WORDS[phase] ?? [phase, 'unknown']} />;
 }
 
-/** Whether something is under way that a person would wait for. */
-export function isMoving({ state, services }: DeviceView): boolean {
-  return state === 'configuring' || state === 'drifted' || services.some(({ phase }) => phase === 'waiting' || phase === 'pulling' || phase === 'starting');
+const UNDER_WAY: readonly ServicePhase[] = ['waiting', 'pulling', 'starting'];
+
+/** Whether something is under way that a person would wait for: a saved revision on its way to the node, or one at work there. */
+export function isMoving({ state, desired, services }: DeviceView): boolean {
+  return (
+    state === 'configuring' || state === 'drifted' || (state === 'registered' && desired !== null) || services.some(({ phase }) => UNDER_WAY.includes(phase))
+  );
 }
 
 /** Denied, expired and revoked devices take no configuration. */

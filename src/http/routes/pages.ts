@@ -66,7 +66,8 @@ export function pageRoutes(app: App): void {
   builtPages(app, new URL('../pages/app/', import.meta.url));
 }
 
-function builtPages(app: App, folder: URL): void {
+/** The web app as it lies in `folder`. */
+export function builtPages(app: App, folder: URL): void {
   let built = readBuilt(folder);
   /** Read again while it is missing: whoever follows the page's advice need not start the server anew. */
   const files = () => (built ??= readBuilt(folder));

@@ -1,12 +1,18 @@
 /** The web app in a real browser. One file, because it is built once for all its pages. */
-import { readdir, readFile } from 'node:fs/promises';
+import Fastify from 'fastify';
+import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { builtPages } from '../../../src/http/routes/pages.ts';
 import { buildWebApp } from '../../../visualizations/build-web-app.ts';
 import { startFixture } from '../server-fixture.ts';
 import { approvalPage } from './approve-page.ts';
 import { devicePages } from './device-pages.ts';
+import { audit } from './page-audit.js';
 import { setupPage } from './setup-page.ts';
 import { wholeWay } from './whole-way.ts';
 import { browserPresent, launchBrowser } from './app-fixture.ts';
@@ -52,6 +58,42 @@ describe('the build', () => {
     for (const url of ['/app/assets/..%2Findex.html', '/app/assets/..%2F..%2Ffleet.html', '/app/assets/%2Fetc%2Fpasswd', '/app/', '/app/index.html'])
       expect((await app.inject(url)).statusCode).toBe(404);
   });
+});
+
+describe('a server without the build', () => {
+  it('says how to make it, and shows the pages as soon as it is made', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'castellan-app-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const app = Fastify();
+    onTestFinished(() => app.close());
+    builtPages(app, pathToFileURL(`${folder}/`));
+    const before = await app.inject('/devices');
+    expect(before.statusCode).toBe(503);
+    expect(before.body).toContain('npm run build:web');
+    await cp(FOLDER, folder, { recursive: true });
+    const after = await app.inject('/devices/d-1/setup');
+    expect(after.statusCode).toBe(200);
+    expect(after.body).toContain('<script type="module"');
+  });
+});
+
+it.skipIf(!browserPresent)('the audit of pages finds what it looks for', async () => {
+  const page = await browser.newPage();
+  onTestFinished(() => page.close());
+  await page.setContent(`
+    <h1>One</h1><h3>Three</h3><input><button></button><i id="twice"></i><i id="twice"></i><a href="/" aria-describedby="nowhere">link</a>
+    <p style="color: #999; background: #fff">pale</p><div style="width: 200vw">wide</div>`);
+  expect(await page.evaluate(audit)).toEqual([
+    'two elements have the id twice',
+    'no label: <input>',
+    'no name: <button></button>',
+    'A points to #nowhere, which is not there',
+    'heading Three jumps to level 3',
+    'not one main',
+    'no language',
+    'wider than the window',
+    'contrast 2.85: pale',
+  ]);
 });
 
 describe.skipIf(!browserPresent)('the approval page', { timeout: 30_000 }, () => {

@@ -38,7 +38,7 @@ function Device({ deviceId, caller, named }: DeviceProps) {
   const now = useNow();
   const device = live.value.value;
   const failure = live.failure.value;
-  const saved = useRef(/^#saved-(\d+)$/.exec(location.hash)?.[1]);
+  const saved = useRef(Number(/^#saved-(\d+)$/.exec(location.hash)?.[1] ?? 0));
   useEffect(() => history.replaceState(null, '', location.pathname), []); // A page that is loaded again has saved nothing.
   useEffect(() => {
     if (device !== undefined) named(deviceName(device));
@@ -59,7 +59,7 @@ function Device({ deviceId, caller, named }: DeviceProps) {
         {failure === undefined ? null : `${failureText(failure)} What is shown may be old.`}
       </p>
       <section class="card" aria-label="State">
-        {saved.current === undefined ? null : <p class="done">Saved as revision {saved.current}.</p>}
+        {saved.current <= (device.appliedRevision ?? 0) ? null : <p class="done">Saved as revision {saved.current}.</p>}
         <div role="status">
           <p class="headline">
             <DeviceMark state={device.state} />
@@ -111,7 +111,7 @@ function Services({ services }: { readonly services: readonly ServiceOutcome[] }
     <section class="card" aria-labelledby="services">
       <h2 id="services">Services</h2>
       {services.length === 0 ? <p class="muted">Its agent has reported none.</p> : null}
-      <ul class="plain services">
+      <ul class="plain services" hidden={services.length === 0}>
         {services.map(({ name, phase, percent, message }) => (
           <li key={name}>
             <div class="row">
