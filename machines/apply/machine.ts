@@ -73,7 +73,8 @@ type Done<Output> = { readonly output: Output };
 function failureOf(event: unknown): Failure {
   const { output, error } = event as { readonly output?: { readonly failure?: Failure }; readonly error?: unknown };
   if (output?.failure !== undefined) return output.failure;
-  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
+  const { code } = (error ?? {}) as { readonly code?: unknown };
+  return { code: typeof code === 'string' ? code : 'internal', message: error instanceof Error ? error.message : String(error) };
 }
 
 export function createApplyMachine(services: ApplyServices) {

@@ -13,7 +13,7 @@ import { StoppedError } from '../../protocol/errors.ts';
 import { secretsOf } from '../../provisioning/service-secrets.ts';
 import { createApplyMachine, type ApplyContext, type ApplyMachine, type ApplyRequest, type ApplyServices } from '../../../machines/apply/machine.ts';
 import { backoffDelayMs } from '../schedule.ts';
-import { attempt, BACK, FORWARD, type Patience } from './attempt.ts';
+import { attempt, BACK, FORWARD, whileAway, type Patience } from './attempt.ts';
 import { reportOf } from './apply-report.ts';
 import type { StepTools } from './execute.ts';
 import { passGate } from './gate.ts';
@@ -221,8 +221,9 @@ export class Applier {
         const config = accepted.desired as unknown as DeviceConfig;
         const ssh = config.sshEnabled === undefined ? undefined : { from: await this.#options.ssh.enabled(signal), to: config.sshEnabled };
         const touches = config.services !== undefined || this.#state.recorded.length > 0;
-        const found = touches ? await containers.list(signal) : [];
-        return planApply({ state: this.#state, config, revision: accepted.revision, apply, catalogue, containers: found, hasGpu: await hasGpu(), ssh });
+        const found = touches ? await whileAway(() => containers.list(signal), FORWARD.awayMs, clock, signal) : [];
+        const gpu = touches && (await hasGpu());
+        return planApply({ state: this.#state, config, revision: accepted.revision, apply, catalogue, containers: found, hasGpu: gpu, ssh });
       }),
       execute: journaled(steps(FORWARD)),
       undo: journaled(steps(BACK)),

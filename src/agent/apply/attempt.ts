@@ -44,6 +44,20 @@ export async function attempt(
   }
 }
 
+/** Asks until the engine answers, for at most `awayMs`; then its absence is thrown. */
+export async function whileAway<Result>(ask: () => Promise<Result>, awayMs: number, clock: AgentClock, signal: AbortSignal): Promise<Result> {
+  const began = clock.now();
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof ContainerEngineError) || !error.retryable || clock.now() - began > awayMs) throw error;
+      await clock.sleep(backoffDelayMs(tries, RETRY_MS_LAST, clock.random()), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
 function failureOf(error: unknown, step: Step): Failure {
   const service = 'service' in step ? { service: step.service } : {};
   if (!(error instanceof ContainerEngineError)) return { code: 'internal', message: error instanceof Error ? error.message : String(error), ...service };
