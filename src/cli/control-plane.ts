@@ -31,7 +31,7 @@ import { createJobs } from '../jobs/jobs.ts';
 import { endedJobs, Placer, type FleetReader } from '../jobs/placer.ts';
 import { createRebalanceJobs } from '../jobs/rebalance.ts';
 import { jobSettingsFrom } from '../jobs/settings.ts';
-import { hostJobs } from '../library/job-host.ts';
+import { hearJobEnds, hostJobs } from '../library/job-host.ts';
 import { untilWorking } from '../library/stand-by.ts';
 import type { Delivery } from '../protocol/command.ts';
 import type { ActorRecord } from '../protocol/record.ts';
@@ -125,6 +125,7 @@ export async function startControlPlane({
     running.push(() => client.stop());
     const jobs = createJobs({
       client,
+      hearEnds: hearJobEnds(redis),
       reader: redis.reader,
       queues: redis.queues,
       logs: redis.jobLogs,

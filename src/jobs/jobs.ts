@@ -8,20 +8,22 @@ import type { Client } from '../engine/client.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { ActorReader } from '../engine/read-ports.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
-import { EventRejectedError } from '../protocol/errors.ts';
+import { EventRejectedError, StoppedError } from '../protocol/errors.ts';
 import { actorKey } from '../protocol/ids.ts';
 import { JOB_END_STATES, type JobCommandResult, type JobQuery, type Jobs, type JobView, type QueueView } from '../protocol/job.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { Page } from '../protocol/control-plane.ts';
 import type { Queues } from '../protocol/queues.ts';
-import { JobEnds } from './job-ends.ts';
+import { JobEnds, type HearEnds } from './job-ends.ts';
 import { listJobs } from './listing.ts';
 import { listSchedules, putSchedule, removeSchedule } from './schedules.ts';
 import { submitJob, submitJobs } from './submission.ts';
 import { jobView } from './views.ts';
 
 export interface JobPorts {
-  readonly client: Pick<Client, 'sendAll' | 'sendAndHear' | 'sendAndWait' | 'transitions'>;
+  readonly client: Pick<Client, 'sendAll' | 'sendAndHear' | 'sendAndWait'>;
+  /** The announcements of ends, for those who wait for one. */
+  readonly hearEnds: HearEnds;
   readonly reader: Pick<ActorReader, 'getActor' | 'getActors' | 'listActors'>;
   readonly queues: Pick<Queues, 'list' | 'view' | 'pause' | 'resume' | 'setLimits'>;
   readonly logs: JobLogs;
@@ -35,6 +37,8 @@ export interface JobPorts {
   readonly source: string;
   /** See SubmissionPorts. */
   readonly confirmMs: number;
+  /** Who waits for a job's end gets StoppedError when it aborts. */
+  readonly stopped?: AbortSignal;
   /** Told when what is held back in a queue may go, so that nobody need wait for the next look. */
   readonly ring?: (queue: string) => void;
 }
@@ -42,10 +46,12 @@ export interface JobPorts {
 /** A job that was just submitted has its record after a few ms; with an engine that is behind, later. */
 const APPEAR_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
+/** Who waits for an end looks so often, in case its announcement was lost. */
+const LOOK_UNTOLD_MS = 1_000;
 
 export function createJobs(ports: JobPorts): Jobs {
-  const { client, reader, queues, logs, time } = ports;
-  const ends = new JobEnds(client, ports.clock);
+  const { reader, queues, logs, time } = ports;
+  const ends = new JobEnds(ports.hearEnds);
 
   const get = async (jobId: string): Promise<JobView | undefined> => {
     const view = await reader.getActor(actorKey('job', jobId));
@@ -130,20 +136,24 @@ async function command(
   }
 }
 
-async function waitForEnd({ clock }: JobPorts, ends: JobEnds, get: Get, jobId: string, timeoutMs: number): Promise<JobView | undefined> {
+async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get, jobId: string, timeoutMs: number): Promise<JobView | undefined> {
   const began = clock.now();
   const left = (bound: number): number => bound - (clock.now() - began);
   for (;;) {
+    if (stopped?.aborted) throw new StoppedError(`The wait for the job ${jobId} ended because the service stops. The job goes on.`);
     // Watched from before the look, so that no end falls between.
     const watch = await ends.watch(jobId);
     const over = new AbortController();
+    const stop = (): void => over.abort();
+    stopped?.addEventListener('abort', stop, { once: true });
     try {
       const job = await get(jobId);
       if (job !== undefined && (JOB_END_STATES.includes(job.state) || left(timeoutMs) <= 0)) return job;
       if (job === undefined && left(Math.min(timeoutMs, APPEAR_MS)) <= 0) return undefined;
-      const waitMs = job === undefined ? Math.min(LOOK_AGAIN_MS, left(timeoutMs)) : left(timeoutMs);
+      const waitMs = Math.min(job === undefined ? LOOK_AGAIN_MS : LOOK_UNTOLD_MS, left(timeoutMs));
       await Promise.race([watch.told, clock.sleep(waitMs, over.signal)]);
     } finally {
+      stopped?.removeEventListener('abort', stop);
       over.abort();
       watch.end();
     }

@@ -7,12 +7,14 @@
 import type { JobMachineSettings } from '../../machines/job/settings.ts';
 import { DEFAULT_JOB_MACHINE } from '../../machines/job/settings.ts';
 import type { PlaceInput, Placement } from '../../machines/job/events.ts';
+import { readTaskUpdate, TASK_UPDATES } from '../contracts/task-message.ts';
 import { announceTasks } from '../contracts/tasks.ts';
 import { dlqOutlet, jobReportsSource, queueOutlet, workerQueueContract } from '../contracts/worker-jobs.ts';
 import type { Client } from '../engine/client.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { Clock } from '../engine/ports.ts';
 import { jobTypes, type JobHost } from '../jobs/hosted-types.ts';
+import type { HearEnds } from '../jobs/job-ends.ts';
 import { nextTick } from '../jobs/next-tick.ts';
 import { QueuePump } from '../jobs/queue-pump.ts';
 import { QueueWarden, type QueueWardenPorts } from '../jobs/queue-warden.ts';
@@ -84,4 +86,13 @@ export function hostJobs({ redis, clock, place, settings, machine = DEFAULT_JOB_
       await Promise.all([warden?.stop(), pump.stop()]);
     },
   };
+}
+
+/** The ends of jobs as their engine announces them on the task channel. */
+export function hearJobEnds({ intake }: Pick<RedisConnections, 'intake'>): HearEnds {
+  return async (told) =>
+    await intake.subscribe(TASK_UPDATES, (text) => {
+      const read = readTaskUpdate(text);
+      if (read.ok && (read.message.data.status === 'completed' || read.message.data.status === 'failed')) told(read.message.task_id);
+    });
 }

@@ -35,6 +35,7 @@ import type { Schema, SchemaIssue } from '../protocol/schema.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { StoreSettings } from '../redis/store.ts';
 import { describeTarget } from '../redis/target.ts';
+import { hearJobEnds } from './job-host.ts';
 import type { Log, WaitOptions } from './castellan.ts';
 import { redisTargetOf, type RedisOption } from './redis-option.ts';
 
@@ -69,6 +70,7 @@ interface Parts {
   readonly redis: RedisConnections;
   readonly client: Client;
   readonly jobs: Jobs;
+  readonly stopped: AbortController;
 }
 
 const PAGE_LIMIT = 100;
@@ -112,6 +114,7 @@ export class JobClient {
     this.#started = this.#parts = undefined;
     const parts = await started?.catch(() => undefined);
     if (parts === undefined) return;
+    parts.stopped.abort();
     try {
       await parts.client.stop();
     } finally {
@@ -245,8 +248,11 @@ export class JobClient {
       await redis.close();
       throw error;
     }
+    const stopped = new AbortController();
     const jobs = createJobs({
       client,
+      hearEnds: hearJobEnds(redis),
+      stopped: stopped.signal,
       reader: redis.reader,
       queues: redis.queues,
       logs: redis.jobLogs,
@@ -257,7 +263,7 @@ export class JobClient {
       source: 'library',
       confirmMs: 0,
     });
-    return { redis, client, jobs };
+    return { redis, client, jobs, stopped };
   }
 }
 

@@ -2,6 +2,7 @@
  * Lists and channels of other systems over Redis. The layout of the calls stands in list-functions.lua.
  *
  * 1. What stands beside a list has its key in braces: it lies in the list's own hash slot, so that one Function may move items.
+ * 2. One link listens for all: a channel is left when the last of those who listen to it leaves.
  */
 import type { Redis } from 'ioredis';
 import type { Intake } from '../engine/ports.ts';
@@ -21,6 +22,8 @@ export async function createIntake(client: Redis, subscriber: Redis, keys: Keys)
     if (reply instanceof Error) throw new RedisUnusableError(`Redis could not ${one.name.replace('_', ' ')}: ${reply.message}`, { cause: reply });
     return reply;
   };
+
+  const listeners = new Map<string, number>();
 
   return {
     async take({ list, side, owner, leaseMs, max }) {
@@ -57,16 +60,23 @@ export async function createIntake(client: Redis, subscriber: Redis, keys: Keys)
       const onPatternMessage = (pattern: string, from: string, message: string): void => {
         if (pattern === channel) heard(message, from);
       };
+      listeners.set(channel, (listeners.get(channel) ?? 0) + 1);
       if (isPattern) subscriber.on('pmessage', onPatternMessage);
       else subscriber.on('message', onMessage);
-      const stopHearing = (): void => void subscriber.off('pmessage', onPatternMessage).off('message', onMessage);
+      /** True when nobody else listens. (2) */
+      const stopHearing = (): boolean => {
+        subscriber.off('pmessage', onPatternMessage).off('message', onMessage);
+        const others = (listeners.get(channel) ?? 1) - 1;
+        if (others > 0) listeners.set(channel, others);
+        else listeners.delete(channel);
+        return others === 0;
+      };
       try {
         const leave = await keepSubscribed(subscriber, () => (isPattern ? subscriber.psubscribe(channel) : subscriber.subscribe(channel)));
         return async () => {
           leave();
-          stopHearing();
           // A link that is down has no subscriptions to end.
-          if (subscriber.status !== 'ready') return;
+          if (!stopHearing() || subscriber.status !== 'ready') return;
           await (isPattern ? subscriber.punsubscribe(channel) : subscriber.unsubscribe(channel)).catch(() => undefined);
         };
       } catch (error) {

@@ -2,6 +2,7 @@
 import { onTestFinished } from 'vitest';
 import { DEFAULT_JOB_MACHINE, type JobMachineSettings } from '../../machines/job/settings.ts';
 import type { PlaceInput, Placement } from '../../machines/job/events.ts';
+import { announceTasks } from '../../src/contracts/tasks.ts';
 import { dlqOutlet, jobReportsSource, queueOutlet } from '../../src/contracts/worker-jobs.ts';
 import { Client } from '../../src/engine/client.ts';
 import { Engine } from '../../src/engine/engine.ts';
@@ -13,6 +14,7 @@ import { createJobs } from '../../src/jobs/jobs.ts';
 import { nextTick } from '../../src/jobs/next-tick.ts';
 import { QueuePump } from '../../src/jobs/queue-pump.ts';
 import type { JobSettings } from '../../src/jobs/settings.ts';
+import { hearJobEnds } from '../../src/library/job-host.ts';
 import { JobWorker, type CreateWorkerOptions } from '../../src/library/worker.ts';
 import type { JobState, Jobs, JobView } from '../../src/protocol/job.ts';
 import { connectRedis, type RedisConnections } from '../../src/redis/connect.ts';
@@ -62,6 +64,7 @@ export async function startJobWorld(server: TestRedis, prefix: string, options: 
     clock: systemClock,
     types: jobTypes({
       queues: redis.queues,
+      announce: announceTasks,
       place,
       nextTick: nextTick(() => redis.store.time()),
       machine: { ...DEFAULT_JOB_MACHINE, ...machine },
@@ -77,6 +80,7 @@ export async function startJobWorld(server: TestRedis, prefix: string, options: 
   const pump = new QueuePump({ queues: redis.queues, clock: systemClock });
   const jobs = createJobs({
     client,
+    hearEnds: hearJobEnds(redis),
     reader: redis.reader,
     queues: redis.queues,
     logs: redis.jobLogs,
