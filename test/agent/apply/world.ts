@@ -28,7 +28,12 @@ export interface World {
 
 export async function startWorld(): Promise<World> {
   const engine = await startDockerEngine('castellan/first:1');
-  await importImages(engine.docker);
+  try {
+    await importImages(engine.docker);
+  } catch (error) {
+    await engine.stop();
+    throw error;
+  }
   const ports = { alpha: await freePort(), beta: await freePort() };
   const secret = { secrets: { PROBE_PASSWORD: { description: 'A password.' } } };
   const services = [
