@@ -37,6 +37,8 @@ import type { Delivery } from '../protocol/command.ts';
 import type { ActorRecord } from '../protocol/record.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { RedisTarget } from '../redis/target.ts';
+import { createFabricRedis } from '../redis/fabric-redis.ts';
+import { hostDevices } from './host-devices.ts';
 import type { Environment } from './settings.ts';
 import { version } from './version.ts';
 
@@ -106,13 +108,17 @@ export async function startControlPlane({
       observed: [ingestionQueue],
       warn: (message) => log.warn(message),
     });
+    const devices = hostDevices(redis, environment, dataDir, log);
+    running.push(() => devices.close());
+    const fabric = await createFabricRedis(target, { onError: (error, link) => log.warn({ client: link, error: error.message }, 'Redis link') });
+    running.push(() => fabric.close());
     const engine = new Engine({
       store: redis.engineStore,
       doorbell: redis.doorbell,
       clock: systemClock,
-      types: [...fleetTypes(redis, heartbeat), ...hosted.engine.types],
-      sources: [nodeStatusSource, ingestionSource, shieldEventsSource, ...hosted.engine.sources],
-      outlets: hosted.engine.outlets,
+      types: [...fleetTypes(redis, heartbeat), ...hosted.engine.types, ...devices.engine.types],
+      sources: [nodeStatusSource, ingestionSource, shieldEventsSource, ...hosted.engine.sources, ...devices.engine.sources],
+      outlets: [...hosted.engine.outlets, ...devices.engine.outlets],
       channels: [rebalanceStatusSource(texts), taskUpdatesSource],
       intake: redis.intake,
       owner: `${hostname()}-${process.pid}-${randomBytes(4).toString('hex')}`,
@@ -123,9 +129,11 @@ export async function startControlPlane({
     const hub = new Hub(redis.reader, systemClock);
     const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
     running.push(() => client.stop());
+    const stopped = new AbortController();
     const jobs = createJobs({
       client,
       hearEnds: hearJobEnds(redis),
+      stopped: stopped.signal,
       reader: redis.reader,
       queues: redis.queues,
       logs: redis.jobLogs,
@@ -147,8 +155,10 @@ export async function startControlPlane({
       uptimeMs: () => systemClock.now() - began,
       jobs: async () => ({ ...(await figures()), placement: placer.figures() }),
     });
+    const served = devices.serve(client, fabric);
     const http = await createHttpServer({
       controlPlane,
+      devices: served.http,
       jobs,
       rebalance: {
         jobs: createRebalanceJobs({ client, jobs, writer: redis.userEvents, clock: systemClock, now: Date.now }),
@@ -160,8 +170,14 @@ export async function startControlPlane({
       version: version(),
       logger: log,
     });
-    running.push(() => http.app.close());
+    running.push(
+      () => http.app.close(),
+      // First of all, so that no request waits for what comes no more.
+      async () => await Promise.resolve(stopped.abort()),
+    );
     await client.start();
+    await served.service.listen();
+    running.push(() => served.service.close());
     await untilWorking(engine, redis, new AbortController().signal);
     hosted.start(client);
     running.push(

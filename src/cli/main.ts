@@ -13,6 +13,7 @@ const COMMANDS: { readonly [name: string]: () => Promise<Command> } = {
   start: async () => (await import('./start.ts')).startCommand((await import('./control-plane.ts')).startControlPlane),
   serve: async () => (await import('./serve.ts')).serveCommand((await import('./control-plane.ts')).startControlPlane),
   work: async () => (await import('./work.ts')).workCommand(),
+  init: async () => (await import('./init.ts')).initCommand(),
   token: async () => (await import('./token.ts')).tokenCommand(),
   nodes: async () => (await import('./nodes.ts')).nodesCommand(),
   jobs: async () => (await import('./jobs.ts')).jobsCommand(),

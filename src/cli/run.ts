@@ -22,8 +22,8 @@ const LOOK_MS_PLAIN = 2_000;
 const LOG_LIMIT = 500;
 const RETRY_MS_FIRST = 500;
 const RETRY_MS_MAX = 15_000;
-/** As shells have it for a command that Ctrl-C ended. */
-const LEFT_EXIT_CODE = 130;
+/** Every command ends with 0 when it is asked to end (contracts 9); the job goes on. */
+const LEFT_EXIT_CODE = 0;
 
 interface RunFlags extends JobFlags {
   readonly detach?: boolean;

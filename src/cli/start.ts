@@ -58,7 +58,13 @@ async function start(environment: Environment, startControlPlane: StartControlPl
     const agent = new AgentProcess({
       nodeId,
       statusPort,
-      environment: { ...environment, ...redis.environment, LOG_LEVEL: log.level },
+      environment: {
+        ...environment,
+        ...redis.environment,
+        LOG_LEVEL: log.level,
+        // Its own folder: a node that was enrolled elsewhere as the same user is another node.
+        CASTELLAN_AGENT_DIR: environment['CASTELLAN_AGENT_DIR'] || join(dataDir, 'agent'),
+      },
       cacheDir: join(dataDir, 'compile-cache'),
       log,
     });

@@ -147,7 +147,7 @@ export class Interpreter {
 type ContextFactory = (args: { readonly input: unknown; readonly self: Self; readonly spawn: () => never }) => unknown;
 
 function contextFactory(machine: AnyStateMachine): ContextFactory {
-  return machine.config.context as unknown as ContextFactory;
+  return machine.config.context as ContextFactory;
 }
 
 function refuseSpawn(): never {

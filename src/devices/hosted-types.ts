@@ -38,12 +38,3 @@ export function deviceTypes({ tellNode, notifyAlert, publishAlert, machine }: De
     { registered: registerActorType(alertType()), executors: { notifyAlert, publishAlert } },
   ];
 }
-
-/** For a client: it checks events and reads actors, and runs nothing. */
-export function clientDeviceTypes(): readonly HostedType[] {
-  return deviceTypes({ tellNode: notHere, notifyAlert: notHere, publishAlert: notHere });
-}
-
-async function notHere(): Promise<void> {
-  await Promise.reject(new Error('No executor for this effect runs here.'));
-}

@@ -3,7 +3,7 @@
  *
  * 1. An omitted field leaves the node's setting as it is.
  * 2. A configuration that the control plane sends is bound to one node, has a revision that only grows, ends, and is signed.
- *    One that a person wrote into Redis by hand has none of these: see {@link ConfigOrigin}.
+ *    One that a person wrote into Redis by hand has none of these: an enrolled node refuses it unless its local policy allows it.
  * 3. A configuration names services of the node's own catalogue and parameters that the catalogue declares; never an image, a flag, a mount.
  */
 import type { Json } from './json.ts';
@@ -41,9 +41,6 @@ export interface ConfigEnvelope {
   /** base64url Ed25519 over the canonical JSON of all other fields. */
   readonly signature: string;
 }
-
-/** `signed`: by the key that the node was given when it was enrolled. `manual`: written by someone with access to Redis; refused by an enrolled node unless its local policy allows it. */
-export type ConfigOrigin = 'signed' | 'manual';
 
 /** What became of one service. */
 export const SERVICE_PHASES = ['waiting', 'pulling', 'starting', 'healthy', 'failed', 'stopped', 'unchanged'] as const;

@@ -7,6 +7,7 @@
 import type { Redis } from 'ioredis';
 import type { Doorbell, EngineStore, Intake } from '../engine/ports.ts';
 import type { ReplyListener } from '../engine/read-ports.ts';
+import type { Enrolment } from '../protocol/enrolment.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { ProgressListener, QueueObserver, Queues } from '../protocol/queues.ts';
 import type { RebalanceWriter } from '../protocol/rebalance.ts';
@@ -15,6 +16,7 @@ import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
 import { checkFormat } from './format.ts';
 import { createDoorbell } from './doorbell.ts';
+import { createEnrolment } from './enrolment.ts';
 import { ensureGroupStreams, type GroupStream } from './group-streams.ts';
 import { createIntake } from './intake.ts';
 import { createJobLogs } from './job-log.ts';
@@ -48,6 +50,8 @@ export interface RedisConnections {
   ensureGroupStreams(streams: readonly GroupStream[]): Promise<void>;
   /** Events for users' sockets, and the keys of the rebalance agent. */
   readonly userEvents: UserEvents & RebalanceWriter;
+  /** Codes and tokens of devices. */
+  readonly enrolment: Enrolment;
   readonly server: ServerReport;
   close(): Promise<void>;
 }
@@ -88,6 +92,7 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
       jobLogs: createJobLogs(shared),
       ensureGroupStreams: async (streams) => await ensureGroupStreams(shared, streams),
       userEvents: createUserEvents({ client: shared, subscriber, keys }),
+      enrolment: createEnrolment({ client: shared, subscriber, keys }),
       server,
       close,
     };

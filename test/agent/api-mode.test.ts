@@ -50,7 +50,7 @@ beforeEach(async () => {
   url = await (await startFixture({ devices: { devices, catalogue: [], defaultOrg: 'default', redis: fabric } })).listen();
 });
 afterEach(() => {
-  for (const client of clients.splice(0)) client.close();
+  for (const each of clients.splice(0)) each.close();
 });
 afterAll(async () => {
   await fabric.close();

@@ -76,7 +76,7 @@ test('reports, sends its device code once, takes jobs, refuses a configuration b
   expect(await readCredentials(folder, () => undefined)).toMatchObject({ token: credentials.token, deviceId: credentials.deviceId });
 
   await redis.xadd(GPU, '*', ...encodeJobEntry({ jobId: 'j1', type: 'CAPABILITIES', payload: '{}', attempt: 1 }));
-  const [, told] = (await until('the job has ended', async () => (await ends())[0])) as [string, string[]];
+  const [, told] = await until<[string, string[]]>('the job has ended', async () => (await ends())[0]);
   expect(told[1]).toBe('j1');
 
   await redis.xadd('jobs:v1:config', '*', 'jobId', 'c1', 'type', 'APPLY_DEVICE_CONFIG', 'payload', '{"services":["ollama"]}');

@@ -207,7 +207,7 @@ describe('staying with a job', () => {
         return fakeJob('one', { state: 'processing' }) as never;
       },
     };
-    expect(await stayWith(client as never, 'one', { json: false, screen, signal: leaving.signal })).toBe(130);
+    expect(await stayWith(client as never, 'one', { json: false, screen, signal: leaving.signal })).toBe(0);
     expect(text()).toContain('castellan jobs cancel one');
   });
 });
