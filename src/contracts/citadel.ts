@@ -15,6 +15,7 @@ import { NODE_ID, type NodeStateChange, type StatusEvent } from '../../machines/
 import { DEFAULT_ORG } from '../../machines/node/definition.ts';
 import type { FleetIncident } from '../../machines/fleet/events.ts';
 import type { Delivery } from '../protocol/command.ts';
+import { timestamp } from '../protocol/control-plane.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { idOf, type ActorKey } from '../protocol/ids.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
@@ -112,18 +113,13 @@ export function nodeStatusPublication(
 export function nodeStateMessage(delivery: Delivery): ChannelMessage {
   const { orgId, state, reason } = delivery.command.params as NodeStateChange;
   const nodeId = idOf(delivery.actor);
-  const message = { version: '1.0', nodeId, orgId, state, since: rfc3339(delivery.at), reason, id: delivery.key };
+  const message = { version: '1.0', nodeId, orgId, state, since: timestamp(delivery.at), reason, id: delivery.key };
   return [`node:state:${nodeId}`, JSON.stringify(message)];
 }
 
 /** A fleet's incident opened or resolved: `{version, orgId, incident, total, late, at, reason, id}`. */
 export function fleetIncidentMessage(delivery: Delivery): ChannelMessage {
   const { orgId, incident, total, late, reason } = delivery.command.params as FleetIncident;
-  const message = { version: '1.0', orgId, incident, total, late, at: rfc3339(delivery.at), reason, id: delivery.key };
+  const message = { version: '1.0', orgId, incident, total, late, at: timestamp(delivery.at), reason, id: delivery.key };
   return [`fleet:incident:${orgId}`, JSON.stringify(message)];
-}
-
-function rfc3339(ms: number): string {
-  // oxlint-disable-next-line eslint/no-restricted-globals -- writes a given time; reads no clock.
-  return new Date(ms).toISOString();
 }

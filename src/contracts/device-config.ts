@@ -25,6 +25,7 @@ import {
   type DeviceConfig,
   type ServicePhase,
 } from '../protocol/device-config.ts';
+import { timestamp } from '../protocol/control-plane.ts';
 import type { Json, JsonObject } from '../protocol/json.ts';
 import type { Outlet } from '../protocol/outlet.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
@@ -57,7 +58,7 @@ export function configOutlet(sign: SignConfig): Outlet {
       const payload = { ...signed(sign, nodeId, deviceId, revision, config, at), target_node: nodeId };
       const fields = [
         ...['jobId', `cfg-${deviceId}-${revision}`, 'type', CONFIG_JOB_TYPE, 'payload', JSON.stringify(payload)],
-        ...['enqueuedAt', rfc3339(at), 'target_node', nodeId], // (1)
+        ...['enqueuedAt', timestamp(at), 'target_node', nodeId], // (1)
       ];
       return { stream: CONFIG_STREAM, fields, maxLength: CONFIGS_LENGTH };
     },
@@ -70,13 +71,13 @@ export function nodeNoticeMessage(delivery: Delivery, sign: SignConfig): Channel
   const { nodeId } = notice;
   if (notice.kind === 'device_redeemed') return [configChannel(nodeId), JSON.stringify({ type: notice.kind, nodeId, id: delivery.key })];
   const envelope = signed(sign, nodeId, notice.deviceId, notice.revision, notice.config, delivery.at);
-  return [configChannel(nodeId), JSON.stringify({ type: notice.kind, ...envelope, updatedAt: rfc3339(delivery.at), id: delivery.key })];
+  return [configChannel(nodeId), JSON.stringify({ type: notice.kind, ...envelope, updatedAt: timestamp(delivery.at), id: delivery.key })];
 }
 
 /** `{version, incident, phase, nodeId, orgId, kind, reason, at, id}`: the body of a webhook, and the message on `fleet:alert:{orgId}`. */
 export function alertBody(delivery: Delivery): string {
   const { incident, phase, nodeId, orgId, kind, reason } = delivery.command.params as AlertNotice;
-  return JSON.stringify({ version: '1.0', incident, phase, nodeId, orgId, kind, reason, at: rfc3339(delivery.at), id: delivery.key });
+  return JSON.stringify({ version: '1.0', incident, phase, nodeId, orgId, kind, reason, at: timestamp(delivery.at), id: delivery.key });
 }
 
 export function alertMessage(delivery: Delivery): ChannelMessage {
@@ -84,7 +85,7 @@ export function alertMessage(delivery: Delivery): ChannelMessage {
 }
 
 function signed(sign: SignConfig, nodeId: string, deviceId: string, revision: number, config: DeviceConfig, at: number): ConfigEnvelope {
-  return sign({ config, nodeId, deviceId, revision, issuedAt: rfc3339(at), expiresAt: rfc3339(at + LIFETIME_MS) });
+  return sign({ config, nodeId, deviceId, revision, issuedAt: timestamp(at), expiresAt: timestamp(at + LIFETIME_MS) });
 }
 
 /** Nodes' reports: entries `nodeId … [deviceId …] report <JSON>`. */
@@ -212,9 +213,4 @@ function parsedObject(text: string): JsonObject | undefined {
 
 function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function rfc3339(ms: number): string {
-  // oxlint-disable-next-line eslint/no-restricted-globals -- writes a given time; reads no clock.
-  return new Date(ms).toISOString();
 }

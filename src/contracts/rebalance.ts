@@ -11,6 +11,7 @@
  */
 import type { JobEvent, JobSpec, RebalanceChange } from '../../machines/job/events.ts';
 import type { Delivery, Executor } from '../protocol/command.ts';
+import { timestamp } from '../protocol/control-plane.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import type { Json, JsonObject } from '../protocol/json.ts';
 import type { RebalanceTelling, RebalanceWriter, TellingOrder } from '../protocol/rebalance.ts';
@@ -150,8 +151,8 @@ function tellingOf(delivery: Delivery): RebalanceTelling {
     jobId,
     userId,
     order: orderOf(delivery),
-    createdAt: createdAtOf(jobId) ?? rfc3339(delivery.at),
-    updatedAt: rfc3339(delivery.at),
+    createdAt: createdAtOf(jobId) ?? timestamp(delivery.at),
+    updatedAt: timestamp(delivery.at),
     record: { jobId, status, userId, payload, type, ...(priority === undefined ? {} : { priority }), ...failure },
     recordKey: rebalanceRecordKey(jobId),
     recordKeptMs: RECORD_KEPT_MS,
@@ -171,15 +172,10 @@ function priorityOf({ payload, priority }: RebalanceChange): Json | undefined {
 /** Of ids that we made: they begin with the time. */
 function createdAtOf(jobId: string): string | undefined {
   const ms = /^(\d{13})-[0-9a-z]{7}$/.exec(jobId)?.[1];
-  return ms === undefined ? undefined : rfc3339(Number(ms));
+  return ms === undefined ? undefined : timestamp(Number(ms));
 }
 
 /** A delivery's key ends with `<epoch>-<revision>-<index>`. */
 function orderOf({ key, epoch, revision }: Delivery): TellingOrder {
   return [epoch, revision, Number(key.slice(key.lastIndexOf('-') + 1))];
-}
-
-function rfc3339(ms: number): string {
-  // oxlint-disable-next-line eslint/no-restricted-globals -- writes a given time; reads no clock.
-  return new Date(ms).toISOString();
 }

@@ -9,6 +9,7 @@
  * 3. Who listens sees a task begin before it is completed, although a short job goes from `queued` to `done` in one step.
  */
 import type { JobEvent, JobSpec } from '../../machines/job/events.ts';
+import { timestamp } from '../protocol/control-plane.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { idOf } from '../protocol/ids.ts';
 import type { Json } from '../protocol/json.ts';
@@ -66,7 +67,7 @@ export function taskUpdatesOf(transition: Transition): readonly string[] {
   const update = updateOf(to, transition);
   if (update === undefined) return [];
   const updates = update.status === 'completed' && statusOf(from) !== 'in_progress' ? [{ status: 'in_progress' as const }, update] : [update]; // (3)
-  const at = rfc3339(transition.at);
+  const at = timestamp(transition.at);
   return updates.map((each) => writeTaskUpdate(idOf(transition.key), each, at, OUR_SOURCE));
 }
 
@@ -164,9 +165,4 @@ const lost: Said = { message: 'its worker was lost' };
 
 function textOf(value: Json | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value.slice(0, TEXT_MAX) : undefined;
-}
-
-function rfc3339(ms: number): string {
-  // oxlint-disable-next-line eslint/no-restricted-globals -- writes a given time; reads no clock.
-  return new Date(ms).toISOString();
 }

@@ -9,6 +9,7 @@
  * 3. Whatever stands in the contract for a field of a dead letter is written, empty when it is not known.
  */
 import type { BuryJob, PostJob } from '../../machines/job/events.ts';
+import { timestamp } from '../protocol/control-plane.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { millisecondsOf } from '../protocol/ids.ts';
 import { decodeJobEntry, encodeJobEntry, JOB_REPORTS, QUEUE_NAME, WORKER_GROUP } from '../protocol/job-progress.ts';
@@ -71,7 +72,7 @@ export const queueOutlet: Outlet = {
       jobId,
       type: jobType,
       payload: payloadText(payload, targetNode),
-      enqueuedAt: rfc3339(at),
+      enqueuedAt: timestamp(at),
       attempt, // (1)
       timeoutMs,
       ...(rayId === undefined ? {} : { rayId }),
@@ -96,7 +97,7 @@ export const dlqOutlet: Outlet = {
     if (event.type !== 'bury' || !DEAD_LETTER_QUEUE.test(id)) return undefined;
     const { jobId, jobType, payload, queue, reason, attempts, worker, entry } = event as unknown as BuryJob;
     const fields = [
-      ...['original_message_id', entry ?? '', 'original_queue', queue, 'reason', reason, 'moved_at', rfc3339(at), 'worker_id', worker ?? ''],
+      ...['original_message_id', entry ?? '', 'original_queue', queue, 'reason', reason, 'moved_at', timestamp(at), 'worker_id', worker ?? ''],
       ...['jobId', jobId, 'type', jobType, 'enqueuedAt', enqueuedAt(entry), 'payload', payload === undefined ? '{}' : JSON.stringify(payload)],
       ...['attempts', String(attempts)],
     ];
@@ -122,10 +123,5 @@ export const workerQueueContract: QueueContract = {
 /** An entry's id tells when it was appended. */
 function enqueuedAt(entry: string | undefined): string {
   const ms = entry === undefined ? Number.NaN : millisecondsOf(entry);
-  return Number.isSafeInteger(ms) && ms >= 0 && ms < 8.64e15 ? rfc3339(ms) : '';
-}
-
-function rfc3339(ms: number): string {
-  // oxlint-disable-next-line eslint/no-restricted-globals -- writes a given time; reads no clock.
-  return new Date(ms).toISOString();
+  return Number.isSafeInteger(ms) && ms >= 0 && ms < 8.64e15 ? timestamp(ms) : '';
 }
