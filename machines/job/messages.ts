@@ -31,15 +31,15 @@ export function postOf(context: JobContext, jobId: string): PostJob {
 }
 
 export function buryOf(context: JobContext, jobId: string): BuryJob {
-  const { type, payload, attempt = 0, error, worker, entry } = context;
+  const { type, payload, attempt = 0, failures = 0, losses = 0, error, worker, entry } = context;
   return {
     type: 'bury',
     jobId,
     jobType: type,
     queue: queueOf(context),
     reason: error === undefined ? 'error' : `${error.code}: ${error.message}`,
-    // One that was adopted and never handed out by us was tried once.
-    attempts: Math.max(1, attempt),
+    // The first try of one that was adopted has no number.
+    attempts: Math.max(1, attempt, failures + losses),
     ...(payload === undefined ? undefined : { payload }),
     ...(worker === undefined ? undefined : { worker }),
     ...(entry === undefined ? undefined : { entry }),

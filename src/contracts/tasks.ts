@@ -7,6 +7,7 @@
  * 1. Messages that carry our `source` are ours: they are ignored on return, or each job would drive itself.
  * 2. A channel has no memory: an update published while nobody subscribes is lost, so each one tells all that it needs (the status, not the change).
  * 3. Who listens sees a task begin before it is completed, although a short job goes from `queued` to `done` in one step.
+ * 4. What only adds to an end, or came too late and was only counted, tells nothing: the task neither begins again nor fails for what it says.
  */
 import type { JobEvent, JobSpec } from '../../machines/job/events.ts';
 import { timestamp } from '../protocol/control-plane.ts';
@@ -64,12 +65,25 @@ export const announceTasks = { channel: TASK_UPDATES, message: taskUpdatesOf };
 export function taskUpdatesOf(transition: Transition): readonly string[] {
   const from = stateOf(transition.from);
   const to = stateOf(transition.to);
+  if (from === to && isNoNews(to, transition)) return []; // (4)
   const update = updateOf(to, transition);
   if (update === undefined) return [];
   const updates = update.status === 'completed' && statusOf(from) !== 'in_progress' ? [{ status: 'in_progress' as const }, update] : [update]; // (3)
   const at = timestamp(transition.at);
   return updates.map((each) => writeTaskUpdate(idOf(transition.key), each, at, OUR_SOURCE));
 }
+
+/** Of a transition that leaves the job where it is. */
+function isNoNews(state: string, { stimulus }: Transition): boolean {
+  if (['completed', 'failed'].includes(statusOf(state) ?? '')) return true;
+  if (stimulus.kind !== 'event') return false;
+  const { type } = stimulus.event;
+  return ENDINGS.has(type) || (SIGNS.has(type) && state !== 'processing');
+}
+
+/** Reports that move the job on, unless they are late. */
+const ENDINGS: ReadonlySet<string> = new Set(['end', 'error', 'aborted'] satisfies JobEvent['type'][]);
+const SIGNS: ReadonlySet<string> = new Set(['claimed', 'alive'] satisfies JobEvent['type'][]);
 
 function updateOf(state: string, transition: Transition): TaskUpdate | undefined {
   const status = statusOf(state);

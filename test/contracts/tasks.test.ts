@@ -151,6 +151,26 @@ describe('what is told of a job', () => {
     expect(told(buried).map((message) => message.data)).toEqual([{ status: 'failed', message: 'its worker was lost 3 times' }]);
   });
 
+  const late: [Json, { type: string; message?: string }][] = [
+    ['done', { type: 'end' }],
+    ['done', { type: 'claimed' }],
+    ['error', { type: 'error', message: 'too late' }],
+    ['cancelled', { type: 'end' }],
+    ['error', { type: 'childEnded' }],
+    ['retrying', { type: 'alive' }],
+    ['queued', { type: 'claimed' }],
+    ['processing', { type: 'error', message: 'of an older attempt' }],
+  ];
+  it.each(late)('says nothing of a job that stays %j, whatever %j says', (state, event) => {
+    expect(taskUpdatesOf(transition(state, state, event))).toEqual([]);
+  });
+
+  it('says how a task that is only followed gets on', () => {
+    expect(told(transition('processing', 'processing', { type: 'claimed', progress: 70 })).map(({ data }) => data)).toEqual([
+      { status: 'in_progress', progress: 70 },
+    ]);
+  });
+
   it('reads back as it was written', () => {
     for (const text of taskUpdatesOf(transition('queued', 'done'))) expect(readTaskUpdate(text)).toEqual({ ok: true, message: JSON.parse(text) });
   });

@@ -1,6 +1,7 @@
 /** A job whose tries fail, or run too long. */
 import { describe, expect, it } from 'vitest';
-import { buried, context, posted, processing, report, submitted } from './jobs.ts';
+import { given } from '../../src/testing/index.ts';
+import { buried, context, posted, processing, report, submitted, type } from './jobs.ts';
 
 const pauseOf = (job: ReturnType<typeof submitted>): number | undefined => job.timers[0]?.inMs;
 
@@ -66,6 +67,15 @@ describe('the last try', () => {
       },
     ]);
     expect(job.context).toMatchObject({ error: { code: 'oom', message: 'out of memory' }, attempt: 2, failures: 2 });
+  });
+
+  it('is counted from the first, which has no number when somebody else enqueued it', () => {
+    const job = given(type, { id: 'j1' })
+      .when({ type: 'adopt', spec: { type: 'ECHO', via: 'queue', attempts: 2 }, entry: '1-0' })
+      .when({ type: 'error', worker: 'theirs', entry: '1-0' })
+      .after(1_000)
+      .when(report('error', 1));
+    expect(buried(job)).toMatchObject([{ attempts: 2 }]);
   });
 
   it('is the first when the worker says that trying again is of no use', () => {
