@@ -40,11 +40,11 @@ export function serviceJobs(dockerHost: string = DEFAULT_ENGINE, observer: Conta
 
 /** Of the service that is named, or of all. */
 async function status(observer: ContainerObserver, fields: JsonObject): Promise<Json> {
+  const service = fields['service'] === undefined ? undefined : serviceIn(fields);
   const outcome = await observer.observe();
   if (outcome.kind === 'absent') throw new JobError('engine_unreachable', 'There is no Docker engine on this node.');
   if (outcome.kind === 'unreachable') throw new JobError('engine_unreachable', `The Docker engine does not answer: ${outcome.reason}`);
-  if (fields['service'] === undefined) return { services: outcome.containers.map(shown) };
-  const service = serviceIn(fields);
+  if (service === undefined) return { services: outcome.containers.map(shown) };
   const container = outcome.containers.find(({ name }) => name === service);
   if (container === undefined) throw unknownService(service);
   return shown(container);

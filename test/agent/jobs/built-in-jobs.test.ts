@@ -45,6 +45,13 @@ describe('without an engine', () => {
       await expect(run('SERVICE_START', payload)).rejects.toMatchObject({ code: 'invalid_payload', retryable: false });
     },
   );
+
+  test.for([{ service: '../../images' }, { service: '--help' }, { service: 7 }])(
+    'the payload %j is refused for good before anything is asked',
+    async (payload) => {
+      await expect(run('SERVICE_STATUS', payload)).rejects.toMatchObject({ code: 'invalid_payload', retryable: false });
+    },
+  );
 });
 
 describe.skipIf(missing !== undefined)('a real engine', () => {
