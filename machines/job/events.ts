@@ -211,6 +211,8 @@ export type RebalanceChange = {
   readonly priority?: number;
   /** Further fields of the agent's message, told on to the client. */
   readonly extra?: Json;
+  /** It was cancelled: nobody is to take it any more. */
+  readonly withdrawn?: true;
 };
 
 /** Input and answer of the invoked promise `place`. */

@@ -202,7 +202,10 @@ export function jobSetup({ place }: JobServices, settings: JobMachineSettings) {
         if (context.parent !== undefined) enqueue.sendTo(durableActor('job', context.parent), { type: 'childEnded', child: self.id, ok: true });
       }),
       tellEnd: base.enqueueActions(({ context, event, self, enqueue }) => {
-        if (context.via === 'rebalance') enqueue({ type: 'tellRebalance', params: changeOf(context, self.id, 'error', extraOf(event)) });
+        if (context.via === 'rebalance') {
+          const change = changeOf(context, self.id, 'error', extraOf(event));
+          enqueue({ type: 'tellRebalance', params: event.type === 'cancel' ? { ...change, withdrawn: true } : change });
+        }
         if (context.parent === undefined) return;
         const message = (context.error?.message ?? context.reason ?? 'cancelled').slice(0, CHILD_MESSAGE_MAX);
         enqueue.sendTo(durableActor('job', context.parent), { type: 'childEnded', child: self.id, ok: false, message });

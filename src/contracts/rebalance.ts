@@ -8,6 +8,7 @@
  * 2. A message names its user. The machine refuses one of another user; a job that nobody submitted here is adopted for the user it names.
  * 3. What the agent says beside the contract's fields is told on, but cannot stand for one of them.
  * 4. A change told again after a crash is written and logged once: its order, part of the delivery's key, is compared where it is written. (I5)
+ * 5. A job that is cancelled while it waits is taken out of the list: the agent never begins it.
  */
 import type { JobEvent, JobSpec, RebalanceChange } from '../../machines/job/events.ts';
 import type { Delivery, Executor } from '../protocol/command.ts';
@@ -144,7 +145,7 @@ export async function keepWaitingRebalances(writer: RebalanceWriter): Promise<nu
 }
 
 function tellingOf(delivery: Delivery): RebalanceTelling {
-  const { jobId, userId, status, type, payload = {}, error, extra } = delivery.command.params as unknown as RebalanceChange;
+  const { jobId, userId, status, type, payload = {}, error, extra, withdrawn } = delivery.command.params as unknown as RebalanceChange;
   const priority = priorityOf(delivery.command.params as unknown as RebalanceChange);
   const failure = error === undefined ? {} : { error };
   return {
@@ -156,6 +157,7 @@ function tellingOf(delivery: Delivery): RebalanceTelling {
     record: { jobId, status, userId, payload, type, ...(priority === undefined ? {} : { priority }), ...failure },
     recordKey: rebalanceRecordKey(jobId),
     recordKeptMs: RECORD_KEPT_MS,
+    ...(withdrawn === true ? { takeFrom: REBALANCE_LIST } : {}), // (5)
     event: {
       name: status === 'queued' ? 'rebalance:created' : `rebalance:${status}`,
       data: status === 'queued' ? { jobId } : { ...(isObject(extra) ? extra : {}), jobId, status, ...failure }, // (3)

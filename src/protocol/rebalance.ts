@@ -49,6 +49,8 @@ export interface RebalanceTelling {
   readonly record: JsonObject;
   /** Absent: the job is not handed out with it. */
   readonly pushTo?: string;
+  /** Absent: if it still waits in a list, it stays there. */
+  readonly takeFrom?: string;
   readonly recordKey: string;
   readonly recordKeptMs: number;
   readonly event: { readonly name: string; readonly data: JsonObject };

@@ -86,14 +86,23 @@ export function createUserEvents({ client, subscriber, keys }: UserEventsParts):
       await call('end a socket', { name: 'leave', keys: [own.reached, own.sockets], args: [socket, keys.usersBell, userId] });
     },
 
-    async tell({ jobId, userId, order, createdAt, updatedAt, record, pushTo, recordKey, recordKeptMs, event }) {
+    async tell({ jobId, userId, order, createdAt, updatedAt, record, pushTo, takeFrom, recordKey, recordKeptMs, event }) {
       const own = keys.user(userId);
       const reply = (await call('tell of a rebalance job', {
         name: 'tell',
         // A key that is not used is still named: the Function takes them by their place.
-        keys: [keys.rebalance(jobId), recordKey, pushTo ?? keys.rebalance(jobId), own.events, own.reached, own.sockets],
+        keys: [keys.rebalance(jobId), recordKey, pushTo ?? takeFrom ?? keys.rebalance(jobId), own.events, own.reached, own.sockets],
         args: [
-          ...[order.join(' '), jobId, userId, pushTo === undefined ? 0 : 1, JSON.stringify(record), createdAt, updatedAt, recordKeptMs],
+          ...[
+            order.join(' '),
+            jobId,
+            userId,
+            pushTo !== undefined ? 'push' : takeFrom !== undefined ? 'take' : '',
+            JSON.stringify(record),
+            createdAt,
+            updatedAt,
+            recordKeptMs,
+          ],
           ...[event.name, JSON.stringify(event.data), USER_EVENTS_LENGTH, USER_EVENTS_KEPT_MS, keys.usersBell],
         ],
       })) as [number, number];

@@ -65,19 +65,24 @@ end
 
 -- Writes one change of a rebalance job: the list and the record that its agent reads, and the event of its user.
 -- KEYS  marker record list events reached sockets
--- ARGV  order jobId userId push(1|0) record(JSON object without its times) createdAt updatedAt recordKeptMs name data eventsMax eventsKeptMs bell
+-- ARGV  order jobId userId push|take|'' record(JSON object without its times) createdAt updatedAt recordKeptMs name data eventsMax eventsKeptMs bell
 -- The list and the record belong to others, so they are written first: a key of another type there fails the call before anything else.
 -- A handing out and other changes come by different ways, each in order by itself: each remembers its own newest.
+-- A handing out that is told after the taking back that followed it is only told.
 -- Returns {1, sockets} written, {0, sockets} written before.
 local function tell(keys, args)
   local marker, record, list, events, reached, sockets = unpack(keys)
-  local order, job, user, push = args[1], args[2], args[3], args[4] == '1'
+  local order, job, user, push = args[1], args[2], args[3], args[4] == 'push'
   local now = now_ms()
-  local stored = redis.call('HMGET', marker, 'pushed', 'told', 'newest', 'created')
+  local stored = redis.call('HMGET', marker, 'pushed', 'told', 'newest', 'created', 'taken')
   if not is_later(order, push and stored[1] or not push and stored[2]) then return {0, count_sockets(sockets, now)} end
   local created = stored[4] or args[6]
   local kept = tonumber(args[8])
-  if push then redis.call('RPUSH', list, job) end
+  if push and is_later(order, stored[5]) then redis.call('RPUSH', list, job) end
+  if args[4] == 'take' then
+    redis.call('LREM', list, 0, job)
+    redis.call('HSET', marker, 'taken', order)
+  end
   if is_later(order, stored[3]) then
     local times = ',"createdAt":"' .. created .. '","updatedAt":"' .. args[7] .. '"}'
     redis.call('SET', record, string.sub(args[5], 1, -2) .. times, 'PX', kept)

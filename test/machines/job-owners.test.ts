@@ -106,8 +106,9 @@ describe('a job of the rebalance list', () => {
 
   it('tells its owner when it is cancelled', () => {
     const job = owned().when({ type: 'cancel', reason: 'not now' });
-    expect(told(job)).toMatchObject([{ status: 'error', error: 'not now' }]);
+    expect(told(job)).toMatchObject([{ status: 'error', error: 'not now', withdrawn: true }]);
     expect(job.commands).toHaveLength(1);
+    expect(told(owned().when(says('error')))[0]).not.toHaveProperty('withdrawn');
   });
 });
 

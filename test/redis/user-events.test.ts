@@ -68,6 +68,26 @@ it('a job stands in the list once and its record follows its changes, however of
   expect(await foreign.lrange('agent:rebalance:jobs', 0, -1)).toEqual([jobId, jobId, jobId]);
 });
 
+it('a job that is cancelled is taken out of the list, also when its handing out is told after that', async () => {
+  const { userEvents } = await connected();
+  const { pushRebalance, tellRebalance } = rebalanceExecutors(userEvents, silent);
+  const [jobId, late, other] = ['1731304200001-cancel1', '1731304200002-cancel2', '1731304200003-waiting'];
+  const waiting = async (): Promise<readonly string[]> =>
+    (await foreign.lrange('agent:rebalance:jobs', 0, -1)).filter((id) => [jobId, late, other].includes(id));
+  const cancelled = (id: string): Delivery => {
+    const told = delivery(id, 'tellRebalance', 'error', 2);
+    return { ...told, command: { ...told.command, params: { ...(told.command.params as object), withdrawn: true } } } as Delivery;
+  };
+  await pushRebalance(delivery(jobId, 'pushRebalance', 'queued', 1), signal);
+  await pushRebalance(delivery(other, 'pushRebalance', 'queued', 1), signal);
+  await tellRebalance(cancelled(jobId), signal);
+  await tellRebalance(cancelled(late), signal);
+  await pushRebalance(delivery(late, 'pushRebalance', 'queued', 1), signal);
+  expect(await waiting()).toEqual([other]);
+  await pushRebalance(delivery(jobId, 'pushRebalance', 'queued', 3), signal);
+  expect(await waiting()).toEqual([other, jobId]);
+});
+
 it('a key of another type where the list should be fails the telling, and nothing is written', async () => {
   const { userEvents } = await connected();
   const { pushRebalance } = rebalanceExecutors(userEvents, silent);
