@@ -70,7 +70,11 @@ export function contextOf(id: string, event: MachineEvent): JobContext {
     // What is posted at once is numbered here already: one assignment less for the most of all jobs.
     return isPostedAtOnce(context) ? { ...context, attempt: 1 } : context;
   }
-  if (first.type === 'adopt') return { ...fromSpec(first.spec), entry: first.entry };
+  if (first.type === 'adopt') {
+    const node = first.spec.requires?.node;
+    const reason = node === undefined ? undefined : `only node ${node} may take it: its entry names that one`;
+    return { ...fromSpec(first.spec), entry: first.entry, ...(reason === undefined ? undefined : { reason }) };
+  }
   const { origin, attempt } = first as WorkerReport;
   if (origin === undefined) {
     throw new EventRejectedError('unknown_job', `There is no job ${id}: it was never submitted, or has been dropped.`);

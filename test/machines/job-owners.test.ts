@@ -123,6 +123,12 @@ describe('an entry that somebody else enqueued', () => {
     expect(job.context).toEqual({ type: 'ECHO', entry: '5-0' });
   });
 
+  it('that names a node says for whom it waits, until that one takes it', () => {
+    const job = given(type, { id: 'test-123' }).when({ type: 'adopt', spec: { ...spec, requires: { node: 'gpu-7' } }, entry: '5-0' });
+    expect(job.context).toMatchObject({ reason: 'only node gpu-7 may take it: its entry names that one' });
+    expect(job.when({ type: 'claimed', entry: '5-0', worker: 'castellan:gpu-7:1', nodeId: 'gpu-7' }).context).toMatchObject({ reason: undefined });
+  });
+
   it('that was seen before changes nothing', () => {
     expect(adopted().when({ type: 'adopt', spec, entry: '5-0' }).outcome).toBe('ignored');
     expect(submitted().when({ type: 'adopt', spec, entry: '5-0' }).outcome).toBe('ignored');
