@@ -40,8 +40,8 @@ export function createJobScreen(target: ScreenTarget): JobScreen {
       drawn = line;
       target.write(live ? `${CLEAR_LINE}${line}` : `${line}\n`);
     },
-    // Progress is on the line already.
-    log: (line) => (line.type === 'chunk' && !isLogged(line) ? undefined : above(logText(line))),
+    // Its states and its progress are on the line already, its result is printed at the end.
+    log: (line) => (isLogged(line) ? above(logText(line)) : undefined),
     say: (text) => above(printable(text)),
     close() {
       if (live && drawn !== '') target.write('\n');

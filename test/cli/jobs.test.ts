@@ -164,6 +164,14 @@ describe('staying with a job', () => {
     expect(log.mock.calls).toEqual([['all\nof it']]);
   });
 
+  it('shows what was logged, and neither states nor results a second time', () => {
+    const { screen, text } = screenOf(false);
+    const at = '2030-01-01T00:00:00.000Z';
+    for (const type of ['claimed', 'start', 'chunk', 'end', 'error']) screen.log({ id: '1-0', at, type, data: { worker: 'w', result: 'large' } });
+    screen.log({ id: '1-1', at, type: 'chunk', data: { worker: 'w', log: 'half of it' } });
+    expect(text()).toBe(`${at}  half of it\n`);
+  });
+
   it('writes a line for each change elsewhere, and ends with 1 and the error', async () => {
     printed();
     const { screen, text } = screenOf(false);
