@@ -196,8 +196,11 @@ export class Worker {
         }
         const count = Math.max(1, Math.floor(room / queues.length));
         const entries = await transport.consume({ queues, count, blockMs: CONSUME_BLOCK_MS, signal: consuming.signal });
-        if (failures > 0) log.info?.('Jobs can be taken again.');
-        failures = 0;
+        // One that was called off says nothing about Redis.
+        if (!consuming.signal.aborted) {
+          if (failures > 0) log.info?.('Jobs can be taken again.');
+          failures = 0;
+        }
         for (const entry of entries) this.#accept(entry, stop.aborted);
       } catch (error) {
         if (stop.aborted) return;

@@ -241,6 +241,18 @@ describe('stopping', () => {
     expect(warnings.at(-1)).toContain('1 reports could not be stored');
   });
 
+  test('does not say that jobs can be taken again when only the asking for them was called off', async () => {
+    const told: string[] = [];
+    const log = { warn: (text: string) => void told.push(text), info: (text: string) => void told.push(text) };
+    const given = start({ log });
+    given.transport.breakLink();
+    await given.clock.advance(100);
+    given.transport.mendLink();
+    await given.clock.advance(60_000);
+    await worker.stop(0);
+    expect(told.filter((text) => /taken/.test(text))).toEqual([expect.stringContaining('No jobs can be taken')]);
+  });
+
   test('may be asked in any state, any number of times', async () => {
     const { transport, clock } = start();
     await clock.advance(0);
