@@ -76,7 +76,7 @@ it('a job that is cancelled is taken out of the list, also when its handing out 
     (await foreign.lrange('agent:rebalance:jobs', 0, -1)).filter((id) => [jobId, late, other].includes(id));
   const cancelled = (id: string): Delivery => {
     const told = delivery(id, 'tellRebalance', 'error', 2);
-    return { ...told, command: { ...told.command, params: { ...(told.command.params as object), withdrawn: true } } } as Delivery;
+    return { ...told, command: { ...told.command, params: { ...(told.command.params as object), withdrawn: true } } };
   };
   await pushRebalance(delivery(jobId, 'pushRebalance', 'queued', 1), signal);
   await pushRebalance(delivery(other, 'pushRebalance', 'queued', 1), signal);
