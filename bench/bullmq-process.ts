@@ -37,6 +37,8 @@ await worker?.waitUntilReady();
 await queue?.waitUntilReady();
 await events?.waitUntilReady();
 
+// A benchmark that fails leaves nobody behind.
+process.once('disconnect', () => process.exit());
 process.on('message', (message: 'report' | 'stop' | { readonly submit: number } | { readonly single: number }) => {
   if (message === 'report') process.send?.(report());
   else if (message === 'stop') void stop();

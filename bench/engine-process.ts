@@ -36,6 +36,8 @@ const engine = new Engine({
   settings: options.intervalMs === undefined ? {} : { observationGapMs: options.intervalMs / 4 },
 });
 await engine.start();
+// A benchmark that fails leaves nobody behind.
+process.once('disconnect', () => process.exit());
 process.on('message', (message) => {
   if (message === 'report') process.send?.(report());
   if (message === 'stop') void stop();

@@ -32,6 +32,8 @@ const client = options.role === 'submitter' ? new JobClient({ redis: options.url
 await worker?.start();
 await client?.start();
 
+// A benchmark that fails leaves nobody behind.
+process.once('disconnect', () => process.exit());
 process.on('message', (message: 'report' | 'stop' | { readonly submit: number } | { readonly single: number }) => {
   if (message === 'report') process.send?.(report());
   else if (message === 'stop') void stop();

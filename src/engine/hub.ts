@@ -4,6 +4,7 @@
  * 1. A cursor is `<id in the cursor's stream>.<transitions of that pack already seen>`; resuming from it misses and repeats nothing.
  * 2. Subscribers pull. Recent packs are shared in a window bounded by bytes; who falls behind it reads from the store,
  *    and who falls behind the store is told so (CursorGoneError). Nothing waits for a slow subscriber. (I8)
+ * 3. While nobody follows, only addresses are read, to know where the end is: packs are fetched and decoded for who wants them.
  */
 import { CursorGoneError, StoppedError } from '../protocol/errors.ts';
 import { decodePack } from '../protocol/feed-pack.ts';
@@ -50,6 +51,7 @@ export class Hub {
   #windowStart: string | null = null;
   #tail = STREAM_START;
   #waiters: (() => void)[] = [];
+  #followers = 0;
   #running: AbortController | undefined;
 
   constructor(reader: CursorReader, clock: Clock) {
@@ -94,8 +96,19 @@ export class Hub {
   async *#iterate(start: { readonly id: string; readonly seen: number }, { types, signal }: FollowOptions): AsyncGenerator<FollowedTransition> {
     let after = start.id;
     // A cursor inside a pack names that pack: it is read again, and what was seen is skipped.
-    let skip = start.seen;
+    const skip = start.seen;
     if (skip > 0) after = before(after);
+    this.#followers++;
+    try {
+      yield* this.#follow(after, skip, types, signal);
+    } finally {
+      this.#followers--;
+    }
+  }
+
+  async *#follow(from: string, seen: number, types: readonly string[] | undefined, signal: AbortSignal): AsyncGenerator<FollowedTransition> {
+    let after = from;
+    let skip = seen;
     while (!signal.aborted && this.#running !== undefined) {
       const packs = this.#inWindow(after) ?? (await this.#fromStore(after));
       if (packs.length === 0) {
@@ -154,9 +167,14 @@ export class Hub {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
-        const packs = await this.#fetch(await this.#reader.readCursor(this.#tail, ENTRIES_MAX, BLOCK_MS));
-        const newest = packs[packs.length - 1];
+        const entries = await this.#reader.readCursor(this.#tail, ENTRIES_MAX, BLOCK_MS);
+        const newest = entries[entries.length - 1];
         if (newest === undefined) continue;
+        if (this.#followers === 0) {
+          this.#passBy(newest.id); // (3)
+          continue;
+        }
+        const packs = await this.#fetch(entries);
         this.#window.push(...packs);
         for (const { bytes } of packs) this.#windowBytes += bytes;
         this.#tail = newest.id;
@@ -166,6 +184,14 @@ export class Hub {
         await this.#clock.sleep(FAILURE_PAUSE_MS * (0.5 + this.#clock.random()), signal);
       }
     }
+  }
+
+  /** Who begins to follow meanwhile finds what was passed by in the store. */
+  #passBy(newest: string): void {
+    this.#window = [];
+    this.#windowBytes = 0;
+    this.#tail = this.#windowStart = newest;
+    this.#wake();
   }
 
   #shrink(): void {
