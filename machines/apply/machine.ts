@@ -34,7 +34,10 @@ export interface Accepted {
   readonly unsupported: readonly string[];
   readonly refused: readonly string[];
 }
-export type Validated = { readonly kind: 'accepted'; readonly accepted: Accepted } | { readonly kind: 'refused'; readonly failure: Failure };
+export type Validated =
+  | { readonly kind: 'accepted'; readonly accepted: Accepted }
+  /** `revision`: which one it is, when that is beyond doubt. `isTakenUp`: it was this node's to take, and nothing older is taken after it. */
+  | { readonly kind: 'refused'; readonly failure: Failure; readonly revision?: number; readonly isTakenUp?: boolean };
 export type Planned = { readonly kind: 'planned'; readonly plan: Plan } | { readonly kind: 'refused'; readonly failure: Failure };
 
 export interface ApplyContext {

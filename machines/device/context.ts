@@ -2,7 +2,7 @@
  * What a device keeps, and what its events change in that. Pure; the states stand in machine.ts.
  *
  * 1. A desired configuration stands for itself: what an earlier revision set and a later one leaves out is in the later one, too,
- *    so a node that missed a revision misses nothing.
+ *    so a node that missed a revision misses nothing. Services that the node has refused or taken back are not asked for again.
  * 2. Revisions only grow, and begin after whatever the node has ever told of, also when we forgot it.
  */
 import type { DeviceConfig, ServiceChoice } from '../../src/protocol/device-config.ts';
@@ -36,6 +36,10 @@ export type DeviceContext = {
   readonly health: { readonly services: 'ok' | 'degraded' | 'failed'; readonly gpu: 'normal' | 'high'; readonly celsius: number | null };
   readonly desired: { readonly revision: number; readonly config: DeviceConfig; readonly by: string } | null;
   readonly applied: number | null;
+  /** The services of the newest desired revision that the node took on. */
+  readonly standing: readonly ServiceChoice[] | null;
+  /** The node has refused the desired revision, or has taken it back. */
+  readonly takenBack: boolean;
   /** The newest revision that anybody ever spoke of. (2) */
   readonly newest: number;
   /** Pushes of the present revision. */
@@ -73,6 +77,8 @@ export function contextOf(id: string): DeviceContext {
     health: { services: 'ok', gpu: 'normal', celsius: null },
     desired: null,
     applied: null,
+    standing: null,
+    takenBack: false,
     newest: 0,
     pushes: 0,
     silent: false,
@@ -89,21 +95,31 @@ export function requested(event: Extract<DeviceEvent, { type: 'request' }>): Dev
 }
 
 export function saved(context: DeviceContext, { by, config }: Extract<DeviceEvent, { type: 'configure' }>): DeviceChange {
-  const { desired, applied } = context;
+  const { desired } = context;
   const revision = Math.max(desired?.revision ?? 0, context.newest) + 1; // (2)
-  const known = desired === null ? config : merged(desired.config, config, applied !== null && applied >= desired.revision);
-  return { desired: { revision, config: known, by }, newest: revision, pushes: 0, silent: false, fault: null, name: known.deviceName ?? context.name };
+  const known = together(context, config);
+  const name = known.deviceName ?? context.name;
+  return { desired: { revision, config: known, by }, newest: revision, pushes: 0, silent: false, fault: null, takenBack: false, name };
+}
+
+/** What the device shall be when `next` is saved. (1) */
+export function together({ desired, applied, standing, takenBack }: DeviceContext, next: DeviceConfig): DeviceConfig {
+  if (desired === null) return next;
+  if (!takenBack) return merged(desired.config, next, applied !== null && applied >= desired.revision);
+  const before: DeviceConfig & { services?: readonly ServiceChoice[] } = { ...desired.config, services: standing ?? [] };
+  if (!standing?.length) delete before.services;
+  return merged(before, next, true);
 }
 
 /** `isApplied`: the node has stopped what the earlier configuration asked to be stopped; it is not asked again. (1) */
-export function merged(before: DeviceConfig, next: DeviceConfig, isApplied: boolean): DeviceConfig {
+function merged(before: DeviceConfig, next: DeviceConfig, isApplied: boolean): DeviceConfig {
   const { replaceServices: replacedBefore, ...kept } = before;
   const replace = next.replaceServices === true || (replacedBefore === true && !isApplied);
-  const services = next.replaceServices === true ? next.services : together(before.services, next.services);
+  const services = next.replaceServices === true ? next.services : withAdded(before.services, next.services);
   return { ...kept, ...next, ...(services === undefined ? {} : { services }), ...(replace ? { replaceServices: true } : {}) };
 }
 
-function together(before: readonly ServiceChoice[] | undefined, next: readonly ServiceChoice[] | undefined): readonly ServiceChoice[] | undefined {
+function withAdded(before: readonly ServiceChoice[] | undefined, next: readonly ServiceChoice[] | undefined): readonly ServiceChoice[] | undefined {
   if (before === undefined || next === undefined) return next ?? before;
   const named = new Set(next.map(({ name }) => name));
   return [...before.filter(({ name }) => !named.has(name)), ...next];

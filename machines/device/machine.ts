@@ -47,7 +47,7 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
       changesThreshold: ({ context, event }) => event.type === 'configure' && thresholdChanges(context, event),
       isOtherRevision: ({ context, event }) => event.type === 'report' && !isPresent(context, event),
       saysNothingNew: ({ context, event }, state: OperatingState) => event.type === 'report' && saysNothingNew(context, event, state),
-      leadsTo: ({ event }, state: OperatingState) => event.type === 'report' && outcomeOf(event).state === state,
+      leadsTo: ({ context, event }, state: OperatingState) => event.type === 'report' && outcomeOf(event, context).state === state,
     },
     actions: {
       /** Built in: stores the report. */
@@ -80,7 +80,14 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
       noteSilence: assign({ silent: true }),
       noteReport: assign(({ context, event }) =>
         event.type === 'report'
-          ? { applied: event.appliedRevision, fault: outcomeOf(event).fault, silent: false, seenAs: event.nodeId, newest: newestAfter(context, event) }
+          ? {
+              applied: event.appliedRevision,
+              fault: outcomeOf(event, context).fault,
+              silent: false,
+              seenAs: event.nodeId,
+              newest: newestAfter(context, event),
+              ...standingAfter(context, event),
+            }
           : {},
       ),
       countLate: assign(({ context, event }) => (event.type === 'report' ? { lateReports: context.lateReports + 1, newest: newestAfter(context, event) } : {})),
@@ -293,8 +300,15 @@ function thresholdChanges(context: DeviceContext, event: Extract<DeviceEvent, { 
 
 function saysNothingNew(context: DeviceContext, report: Report, state: OperatingState): boolean {
   if (report.nodeId !== context.nodeId || !isPresent(context, report) || context.silent) return false;
-  const outcome = outcomeOf(report);
+  const outcome = outcomeOf(report, context);
   return outcome.state === state && outcome.fault === context.fault && report.appliedRevision === context.applied;
+}
+
+/** What the node took on of what was desired, and whether it gave it back. A drift tells neither. */
+function standingAfter({ desired }: DeviceContext, { phase, desiredRevision, appliedRevision }: Report): Partial<DeviceContext> {
+  if (desired === null || desiredRevision !== desired.revision || phase === 'applying' || phase === 'drifted') return {};
+  if (appliedRevision === desired.revision) return { standing: desired.config.services ?? [], takenBack: false };
+  return { takenBack: phase === 'rolled-back' || phase === 'rejected' || phase === 'failed' };
 }
 
 function newestAfter({ newest }: DeviceContext, { desiredRevision, appliedRevision }: Report): number {

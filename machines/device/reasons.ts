@@ -12,10 +12,11 @@ const SERVICE_TEXT_MAX = 600;
 const RUNNING: ReadonlySet<string> = new Set(['healthy', 'unchanged']);
 
 /** What the report makes of the device, and what it says is missing. */
-export function outcomeOf(report: Report): { readonly state: OperatingState; readonly fault: string | null } {
+export function outcomeOf(report: Report, { desired }: DeviceContext): { readonly state: OperatingState; readonly fault: string | null } {
   const { phase, desiredRevision, appliedRevision, services, error } = report;
-  const ill = services.filter((service) => service.phase === 'failed' || service.phase === 'stopped');
-  const faults = [...(error === undefined ? [] : [error.field === undefined ? error.message : `${error.field}: ${error.message}`]), ...ill.map(faultOf)];
+  const ill = services.filter((service) => service.phase === 'failed' || (service.phase === 'stopped' && isMissed(service.name, report, desired)));
+  const untold = ill.filter(({ message }) => message === undefined || error?.message.includes(message) !== true);
+  const faults = [...(error === undefined ? [] : [error.field === undefined ? error.message : `${error.field}: ${error.message}`]), ...untold.map(faultOf)];
   const why = faults.join('; ');
   switch (phase) {
     case 'applying':
@@ -24,7 +25,7 @@ export function outcomeOf(report: Report): { readonly state: OperatingState; rea
       return { state: 'configured', fault: 'its services are recorded and not started, as autoStartServices is false' };
     case 'applied':
       if (ill.length > 0) return { state: 'partiallyRunning', fault: limited(why) };
-      if (services.length === 0) return { state: 'configured', fault: 'no service was chosen' };
+      if (services.every((service) => service.phase === 'stopped')) return { state: 'configured', fault: 'no service was chosen' };
       return { state: 'servicesRunning', fault: null };
     case 'rolled-back':
       return {
@@ -41,6 +42,13 @@ export function outcomeOf(report: Report): { readonly state: OperatingState; rea
     case 'failed':
       return { state: 'failed', fault: limited(`${revisionOf(desiredRevision)} could not be applied: ${why || 'no reason was given'}`) };
   }
+}
+
+/** A service that stands still is missed unless that was asked for, or is what taking a revision back means. */
+function isMissed(name: string, { phase, desiredRevision }: Report, desired: DeviceContext['desired']): boolean {
+  if (phase === 'rolled-back') return false;
+  if (phase !== 'applied' || desiredRevision === null || desired === null) return phase !== 'applied';
+  return desired.config.services?.some((choice) => choice.name === name) === true;
 }
 
 /** `state`: the one that the device is in. */

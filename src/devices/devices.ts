@@ -7,7 +7,7 @@
  * 3. Tokens end before the actor is told that it is revoked: who is interrupted in between has revoked too much, not too little.
  * 4. Any number of processes may do this beside one engine.
  */
-import { merged } from '../../machines/device/context.ts';
+import { together } from '../../machines/device/context.ts';
 import type { Client } from '../engine/client.ts';
 import type { Clock } from '../engine/ports.ts';
 import type { DeviceConfig } from '../protocol/device-config.ts';
@@ -228,7 +228,6 @@ function userCode(randomBytes: (count: number) => Buffer): string {
 
 /** What was asked for before is asked for still: together they may be more than a node takes. */
 function checkTogether({ context }: ReadDevice, config: DeviceConfig): void {
-  const known = context.desired === null ? config : merged(context.desired.config, config, true);
-  const count = known.services?.length ?? 0;
+  const count = together(context, config).services?.length ?? 0;
   if (count > SERVICES_MAX) throw new InvalidConfigError('services', `would make ${count} services with those of before; a node takes ${SERVICES_MAX}.`);
 }

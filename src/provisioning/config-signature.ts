@@ -43,7 +43,8 @@ export type VerifiedConfig =
   | { readonly kind: 'ok'; readonly revision: number; readonly deviceId: string; readonly config: unknown }
   /** Signed, for this node, and the one that was taken up last: nothing to do but to say again what became of it. */
   | { readonly kind: 'repeated'; readonly revision: number; readonly deviceId: string }
-  | { readonly kind: 'refused'; readonly code: RefusedConfigCode; readonly field: string; readonly reason: string };
+  /** `revision`: a newer one than was taken up, signed and for this node: whoever waits for it may be told that it is refused. */
+  | { readonly kind: 'refused'; readonly code: RefusedConfigCode; readonly field: string; readonly reason: string; readonly revision?: number };
 
 /** `envelope` as it came in; `publicKey` as the node was given it at its enrolment. The configuration inside is still to be parsed. */
 export function verifyConfig(envelope: unknown, publicKey: string, expected: ConfigExpectation): VerifiedConfig {
@@ -56,14 +57,16 @@ export function verifyConfig(envelope: unknown, publicKey: string, expected: Con
   if (typeof nodeId !== 'string' || nodeId !== expected.nodeId) return refused('wrong_node', 'nodeId', `names another node than ${expected.nodeId}.`);
   if (typeof deviceId !== 'string' || (expected.deviceId !== undefined && deviceId !== expected.deviceId))
     return refused('wrong_node', 'deviceId', 'names another device than this node was enrolled as.');
-  if (typeof expiresAt !== 'string' || !INSTANT.test(expiresAt) || !(expected.now < Date.parse(expiresAt)))
-    return refused('expired', 'expiresAt', 'is past by the clock of this node: the configuration is too old, or the clock is wrong.');
+  if (typeof expiresAt !== 'string' || !INSTANT.test(expiresAt) || !(expected.now < Date.parse(expiresAt))) {
+    const past = refused('expired', 'expiresAt', 'is past by the clock of this node: the configuration is too old, or the clock is wrong.');
+    return typeof revision === 'number' && Number.isSafeInteger(revision) && revision > expected.lastRevision ? { ...past, revision } : past;
+  }
   if (typeof revision !== 'number' || !Number.isSafeInteger(revision) || revision < 1 || revision < expected.lastRevision)
     return refused('stale_revision', 'revision', `is older than ${expected.lastRevision}, which this node has taken up already.`);
   return revision === expected.lastRevision ? { kind: 'repeated', revision, deviceId } : { kind: 'ok', revision, deviceId, config };
 }
 
-function refused(code: RefusedConfigCode, field: string, reason: string): VerifiedConfig {
+function refused(code: RefusedConfigCode, field: string, reason: string): Extract<VerifiedConfig, { kind: 'refused' }> {
   return { kind: 'refused', code, field, reason };
 }
 

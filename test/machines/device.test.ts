@@ -115,6 +115,22 @@ describe('a saved configuration', () => {
     expect(contextOf(device).desired?.config).toEqual({ services: [], autoStartServices: true, sshEnabled: false });
   });
 
+  it('asks no more for services that were taken back; what ran before is still asked for', () => {
+    running().when(configure({ services: [{ name: 'beta' }], replaceServices: true, alertOnOffline: true }));
+    device.when(report('rolled-back', { desiredRevision: 2, appliedRevision: 1, services: [{ name: 'beta', phase: 'failed', message: 'no' }] }));
+    device.when(report('drifted', { desiredRevision: 2, appliedRevision: 1, services: [{ name: 'ollama', phase: 'starting' }] }));
+    expect(state()).toBe('drifted');
+    device.when(configure({ services: [{ name: 'vllm' }] }));
+    expect(contextOf(device).desired?.config).toEqual({
+      services: [{ name: 'ollama' }, { name: 'vllm' }],
+      autoStartServices: true,
+      alertOnOffline: true,
+    });
+    const refused = given(deviceType(), { id: 'd2' }).when(request).when(approve).when(seen).when(ollama);
+    refused.when(report('rejected', { error: { code: 'invalid_config', message: 'no' } })).when(configure({ deviceName: 'Box' }));
+    expect(contextOf(refused).desired?.config).toEqual({ autoStartServices: true, deviceName: 'Box' });
+  });
+
   it('gets a revision after all that the node ever spoke of', () => {
     ready()
       .when(report('applied', { desiredRevision: 41, appliedRevision: 41 }))
@@ -137,7 +153,7 @@ describe('an agent', () => {
     expect([state(), reason(), device.timers]).toEqual(['servicesRunning', null, []]);
   });
 
-  const ends: [string, MachineEvent, string, string][] = [
+  const ends: [string, MachineEvent, string, string | null][] = [
     ['has nothing to run', report('applied', { appliedRevision: 1 }), 'configured', 'no service was chosen'],
     ['only records', report('recorded', { appliedRevision: 1 }), 'configured', 'its services are recorded and not started, as autoStartServices is false'],
     [
@@ -151,6 +167,37 @@ describe('an agent', () => {
       }),
       'partiallyRunning',
       'b failed: exit 137\nout of memory',
+    ],
+    [
+      'stops what it was asked to stop',
+      report('applied', {
+        appliedRevision: 1,
+        services: [
+          { name: 'ollama', phase: 'healthy' },
+          { name: 'old', phase: 'stopped' },
+        ],
+      }),
+      'servicesRunning',
+      null,
+    ],
+    [
+      'misses what it was asked to run',
+      report('applied', { appliedRevision: 1, services: [{ name: 'ollama', phase: 'stopped' }] }),
+      'partiallyRunning',
+      'ollama stopped',
+    ],
+    ['has stopped all', report('applied', { appliedRevision: 1, services: [{ name: 'old', phase: 'stopped' }] }), 'configured', 'no service was chosen'],
+    [
+      'goes back, and says why once',
+      report('rolled-back', {
+        services: [
+          { name: 'a', phase: 'stopped' },
+          { name: 'b', phase: 'failed', message: 'no GPU' },
+        ],
+        error: { code: 'service_unhealthy', message: 'no GPU' },
+      }),
+      'rolledBack',
+      'revision 1 was taken back, and the node is as it was before: no GPU',
     ],
     [
       'goes back',

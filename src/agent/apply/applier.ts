@@ -11,7 +11,14 @@ import { join } from 'node:path';
 import { createActor, type Actor, type Snapshot } from 'xstate';
 import { StoppedError } from '../../protocol/errors.ts';
 import { secretsOf } from '../../provisioning/service-secrets.ts';
-import { createApplyMachine, type ApplyContext, type ApplyMachine, type ApplyRequest, type ApplyServices } from '../../../machines/apply/machine.ts';
+import {
+  createApplyMachine,
+  type ApplyContext,
+  type ApplyMachine,
+  type ApplyRequest,
+  type ApplyServices,
+  type Validated,
+} from '../../../machines/apply/machine.ts';
 import { backoffDelayMs } from '../schedule.ts';
 import { attempt, BACK, FORWARD, whileAway, type Patience } from './attempt.ts';
 import { reportOf } from './apply-report.ts';
@@ -27,7 +34,7 @@ import type { AgentClock } from '../clock.ts';
 import type { ConfigReport, DeviceConfig, ServiceOutcome } from '../../protocol/device-config.ts';
 import type { Json } from '../../protocol/json.ts';
 import type { Catalogue } from '../../provisioning/node-catalogue.ts';
-import type { ContainerSpec, Failure, Step } from '../../../machines/apply/steps.ts';
+import type { ContainerSpec, Step } from '../../../machines/apply/steps.ts';
 import type { Logger } from 'pino';
 
 const RETRY_MS_LAST = 10_000;
@@ -94,7 +101,7 @@ export class Applier {
       const started: ApplyRequest = { ...request, apply: randomUUID() };
       // What is refused needs no journal, and never gets into one: it may be of any depth.
       const validated = validate(this.#validation(request.payload));
-      return validated.kind === 'refused' ? await this.#refuse(started, validated.failure) : await this.#run(started, undefined);
+      return validated.kind === 'refused' ? await this.#refuse(started, validated) : await this.#run(started, undefined);
     });
   }
 
@@ -180,17 +187,20 @@ export class Applier {
     }
     await this.#journal.written();
     if (this.#stopped.signal.aborted) throw stopping();
-    return await this.#finish(actor.getSnapshot().context, present());
+    const { context } = actor.getSnapshot();
+    return await this.#finish(context.request, present(), context.accepted?.revision ?? null);
   }
 
-  async #refuse(request: ApplyRequest, failure: Failure): Promise<ConfigReport> {
+  async #refuse(request: ApplyRequest, { failure, revision, isTakenUp = false }: Extract<Validated, { kind: 'refused' }>): Promise<ConfigReport> {
     const context: ApplyContext = { request, index: 0, failure };
-    const report = reportOf({ value: 'rejected', context, state: this.#state, seen: new Map(), at: this.#options.clock.wallTime() });
-    return await this.#finish(context, report);
+    const told = revision === undefined ? {} : { refused: revision };
+    const report = reportOf({ value: 'rejected', context, ...told, state: this.#state, seen: new Map(), at: this.#options.clock.wallTime() });
+    return await this.#finish(request, report, isTakenUp ? report.desiredRevision : null);
   }
 
-  async #finish({ request, accepted }: ApplyContext, report: ConfigReport): Promise<ConfigReport> {
-    await this.#save(withFinished(this.#state, { key: request.key, report }, accepted?.revision ?? null));
+  /** `takenUp`: the revision that nothing older is taken after. */
+  async #finish(request: ApplyRequest, report: ConfigReport, takenUp: number | null): Promise<ConfigReport> {
+    await this.#save(withFinished(this.#state, { key: request.key, report }, takenUp));
     await this.#journal.clear();
     this.#options.onReport(report, request.key, true);
     const { phase, desiredRevision, error } = report;

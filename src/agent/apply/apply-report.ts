@@ -19,6 +19,8 @@ export interface ReportInput {
   /** The machine's state. */
   readonly value: string;
   readonly context: ApplyContext;
+  /** Of what was refused before it was accepted. */
+  readonly refused?: number;
   /** As it is on disk. */
   readonly state: NodeState;
   /** What was seen of services since; newest each. */
@@ -26,16 +28,17 @@ export interface ReportInput {
   readonly at: Date;
 }
 
-export function reportOf({ value, context, state, seen, at }: ReportInput): ConfigReport {
+export function reportOf({ value, context, refused, state, seen, at }: ReportInput): ConfigReport {
   const { request, accepted, plan, failure, undoFailure } = context;
   const phase = PHASES[value] ?? 'applying';
   const error = failure === undefined ? undefined : errorOf(failure, undoFailure);
+  const runsAgain = new Set(phase === 'rolled-back' ? state.services.map(({ choice }) => choice.name) : []);
   return {
     phase,
     ...(request.jobId === null ? {} : { jobId: request.jobId }),
-    desiredRevision: accepted?.revision ?? null,
+    desiredRevision: accepted?.revision ?? refused ?? null,
     appliedRevision: state.revision,
-    services: (plan?.services ?? standing(state)).map((outcome) => shown(outcome, phase, seen.get(outcome.name), failure)),
+    services: (plan?.services ?? standing(state)).map((outcome) => shown(outcome, phase, seen.get(outcome.name), failure, runsAgain)),
     ...(error === undefined ? {} : { error }),
     ...(accepted === undefined || accepted.unsupported.length === 0 ? {} : { unsupported: accepted.unsupported }),
     ...(accepted === undefined || accepted.refused.length === 0 ? {} : { refused: accepted.refused }),
@@ -50,14 +53,20 @@ export function standing(state: NodeState): readonly ServiceOutcome[] {
   return [...running, ...state.recorded.map(({ name }): ServiceOutcome => ({ name, phase: 'waiting' }))];
 }
 
-function shown(before: ServiceOutcome, phase: ApplyPhase, seen: ServiceOutcome | undefined, failure: Failure | undefined): ServiceOutcome {
+function shown(
+  before: ServiceOutcome,
+  phase: ApplyPhase,
+  seen: ServiceOutcome | undefined,
+  failure: Failure | undefined,
+  runsAgain: ReadonlySet<string>,
+): ServiceOutcome {
   const { name } = before;
   if (phase === 'applying') return seen ?? before;
   if (phase === 'recorded') return before;
   if (phase === 'applied') return before.phase === 'waiting' ? { name, phase: 'healthy' } : before;
   if (failure?.service === name) return { name, phase: 'failed', message: failure.message.slice(0, MESSAGE_LENGTH_MAX) };
   // What was to be brought up, or to go, and is again as it was.
-  if (before.phase === 'stopped') return { name, phase: 'unchanged' };
+  if (before.phase === 'stopped' || runsAgain.has(name)) return { name, phase: 'unchanged' };
   return before.phase === 'waiting' ? { name, phase: 'stopped' } : before;
 }
 

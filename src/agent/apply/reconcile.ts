@@ -3,7 +3,9 @@
  *
  * 1. It repairs towards the node's state alone. A container that no apply made is left as it is, also one that took a service's name.
  * 2. Each repair of a service that does not last waits longer before the next; one that lasts is forgotten after a while.
- * 3. It never works while something is being applied, and never changes what the node was configured to be.
+ * 3. The control plane asks for the newest revision. When that one was taken back or refused, a drift is told under its number, and what
+ *    became of it again when the drift is over.
+ * 4. It never works while something is being applied, and never changes what the node was configured to be.
  */
 import { ContainerEngineError } from '../../protocol/errors.ts';
 import { backoffDelayMs } from '../schedule.ts';
@@ -98,7 +100,7 @@ export class Reconciler {
       await clock.sleep(everyMs, signal);
       if (signal.aborted) return;
       try {
-        await applier.exclusively(async () => await this.#look()); // (3)
+        await applier.exclusively(async () => await this.#look()); // (4)
       } catch (error) {
         // An engine that is away is no drift: nothing is known.
         if (!signal.aborted)
@@ -169,12 +171,25 @@ export class Reconciler {
     const services = standing(state).map(
       (each): ServiceOutcome => byName.get(each.name) ?? (each.phase === 'unchanged' ? { name: each.name, phase: 'healthy' } : each),
     );
+    const timestamp = clock.wallTime().toISOString();
+    const unwanted = takenBack(state);
+    if (drifted.length === 0 && unwanted !== undefined) return onReport({ ...unwanted, timestamp }); // (3)
     onReport({
       phase: drifted.length === 0 ? 'applied' : 'drifted',
-      desiredRevision: state.revision,
+      desiredRevision: unwanted?.desiredRevision ?? state.revision,
       appliedRevision: state.revision,
       services,
-      timestamp: clock.wallTime().toISOString(),
+      timestamp,
     });
   }
+}
+
+/** What became of the newest revision, when it is not what runs. Its job has been told already. */
+function takenBack({ revision, highestRevision, finished }: NodeState): ConfigReport | undefined {
+  if (highestRevision === null || highestRevision === revision) return undefined;
+  const report = finished.findLast((each) => each.report.desiredRevision === highestRevision)?.report;
+  if (report === undefined || !['rolled-back', 'rejected', 'failed'].includes(report.phase)) return undefined;
+  const untold: ConfigReport & { jobId?: string } = { ...report };
+  delete untold.jobId;
+  return untold;
 }

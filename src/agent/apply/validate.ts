@@ -36,7 +36,7 @@ export interface ValidationInput {
 export type Origin =
   | { readonly kind: 'revision'; readonly revision: number | null; readonly config: unknown }
   | { readonly kind: 'repeated'; readonly revision: number }
-  | { readonly kind: 'refused'; readonly code: string; readonly field: string; readonly message: string };
+  | { readonly kind: 'refused'; readonly code: string; readonly field: string; readonly message: string; readonly revision?: number };
 
 /** Who says it, and which revision it is. */
 export function originOf({ payload, nodeId, enrolled, allowManual, catalogue, highestRevision, now }: ValidationInput): Origin {
@@ -53,7 +53,10 @@ export function originOf({ payload, nodeId, enrolled, allowManual, catalogue, hi
   }
   if (envelope === undefined && (allowManual || catalogue.policy.manualConfig)) return { kind: 'revision', revision: null, config };
   const verified = verifyConfig(envelope ?? {}, enrolled.configKey, { nodeId, deviceId: enrolled.deviceId, now, lastRevision }); // (1)
-  if (verified.kind === 'refused') return refused(verified.code, verified.field, verified.reason);
+  if (verified.kind === 'refused') {
+    const { code, field, reason, revision } = verified;
+    return { ...refused(code, field, reason), ...(revision === undefined ? {} : { revision }) };
+  }
   if (verified.kind === 'repeated') return { kind: 'repeated', revision: verified.revision };
   return { kind: 'revision', revision: verified.revision, config: verified.config };
 }
@@ -61,8 +64,8 @@ export function originOf({ payload, nodeId, enrolled, allowManual, catalogue, hi
 export function validate(input: ValidationInput): Validated {
   const origin = originOf(input);
   if (origin.kind === 'refused') {
-    const { code, field, message } = origin;
-    return { kind: 'refused', failure: { code, field, message } };
+    const { code, field, message, revision } = origin;
+    return { kind: 'refused', failure: { code, field, message }, ...(revision === undefined ? {} : { revision }) };
   }
   // Repeated, and how it ended was not kept: applied once more, it finds everything as it should be.
   const said = origin.kind === 'repeated' ? (input.payload as { readonly config?: unknown }).config : origin.config;
@@ -75,7 +78,8 @@ export function validate(input: ValidationInput): Validated {
     return { kind: 'accepted', accepted };
   } catch (error) {
     if (!(error instanceof CastellanError)) throw error;
-    return { kind: 'refused', failure: { code: error.code, message: error.message, ...(error.field === undefined ? {} : { field: error.field }) } };
+    const failure = { code: error.code, message: error.message, ...(error.field === undefined ? {} : { field: error.field }) };
+    return origin.revision === null ? { kind: 'refused', failure } : { kind: 'refused', failure, revision: origin.revision, isTakenUp: true };
   }
 }
 

@@ -141,19 +141,21 @@ function LastLines({ service, text }: { readonly service: string; readonly text:
   );
 }
 
-/** What the agent said about the configuration as a whole. */
-function LastReport({ device: { report } }: { readonly device: DeviceView }) {
-  if (report === null || (report.error === undefined && !report.unsupported?.length && !report.refused?.length)) return null;
+/** What the agent said about the configuration as a whole, and the device's reason does not tell already. */
+function LastReport({ device: { report, reason } }: { readonly device: DeviceView }) {
+  if (report === null) return null;
+  const error = report.error !== undefined && reason?.includes(report.error.message) === true ? undefined : report.error;
+  if (error === undefined && !report.unsupported?.length && !report.refused?.length) return null;
   return (
     <section class="card" aria-labelledby="report">
       <h2 id="report">What the node says</h2>
-      {report.error === undefined ? null : (
+      {error === undefined ? null : (
         <p>
-          {report.error.message}
-          {report.error.field === undefined ? null : (
+          {error.message}
+          {error.field === undefined ? null : (
             <>
               {' '}
-              (field <code>{report.error.field}</code>)
+              (field <code>{error.field}</code>)
             </>
           )}
         </p>
