@@ -326,8 +326,8 @@ export class Engine {
     for (const { partition, owed } of batches) {
       // Lost meanwhile: its next owner finds in the store, and in their order, what is owed.
       if (this.#partitions[partition.number] !== partition) continue;
-      this.#sequencer.add(owed.packs);
       this.#outbox.add(partition.number, owed.commit, owed.outbox);
+      this.#sequencer.add(owed.packs);
       for (const { key, before, after } of owed.invoking) {
         const hosted = this.#types.get(typeOf(key));
         if (hosted !== undefined) this.#invocations.update(partition.number, hosted, key, before, after);

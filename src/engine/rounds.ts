@@ -147,7 +147,7 @@ export class Rounds {
       }
       this.#failures = 0;
       this.#take(reading, answer);
-      reading = this.#beginRead();
+      reading = this.#beginRead(true);
       this.#loader.request(this.#owned().filter((partition) => !partition.blocked));
       let batches = this.#build();
       if (batches.length === 0 && this.#loader.pending !== undefined) {
@@ -165,8 +165,11 @@ export class Rounds {
     return this.#ports.partitions.filter((partition) => partition !== undefined);
   }
 
-  /** Sends the next read; undefined when nothing calls for one. */
-  #beginRead(): Reading | undefined {
+  /**
+   * Sends the next read; undefined when nothing calls for one. `ahead`: a round is about to be built of what is here, so that alone
+   * is no reason to read; on a quiet machine each read costs as much as a step.
+   */
+  #beginRead(ahead = false): Reading | undefined {
     const { clock, settings, store, readers } = this.#ports;
     const owned = this.#owned();
     if (owned.length === 0) return undefined;
@@ -174,7 +177,7 @@ export class Rounds {
     const soon = this.redisNow();
     const wanted = owned.filter((one) => this.#wantsRead(one, poll, soon));
     const backlog = this.#sourcesRung || readers.some((reader) => reader.backlog);
-    if (wanted.length === 0 && !backlog && !poll && !this.#hasWork(owned)) return undefined;
+    if (wanted.length === 0 && !backlog && !poll && (ahead || !this.#hasWork(owned))) return undefined;
     if (poll) this.#polledAt = clock.now();
     for (const one of wanted) this.#rung.delete(one.number);
     const sourcesRung = this.#sourcesRung;

@@ -51,7 +51,8 @@ const LOOK_UNTOLD_MS = 1_000;
 
 export function createJobs(ports: JobPorts): Jobs {
   const { reader, queues, logs, time } = ports;
-  const ends = new JobEnds(ports.hearEnds);
+  const ends = new JobEnds(ports.hearEnds, ports.clock);
+  ports.stopped?.addEventListener('abort', () => ends.close(), { once: true });
 
   const get = async (jobId: string): Promise<JobView | undefined> => {
     const view = await reader.getActor(actorKey('job', jobId));

@@ -5,6 +5,7 @@
  * 2. In the order of a job's life: it is adopted before its claim is told, and claimed before its end.
  * 3. An entry that is no job's, or is refused, goes to the dead letters; its neighbours go on.
  * 4. A report names the attempt that its entry carries, so that the fence holds for workers that know of none.
+ * 5. A consumer that is gone has acknowledged nothing for sure: removing it drops what it held. What it left decides.
  */
 import { EXCERPT_LENGTH, type DeadLetter } from '../protocol/dead-letter.ts';
 import type { EventSource, MachineEvent } from '../protocol/envelope.ts';
@@ -58,7 +59,7 @@ export async function tellLook(
 ): Promise<{ readonly more: boolean }> {
   const scan = await adoptForeign(ports, stream, contract, look);
   await tell(ports, stream, claimsOf(stream, contract, look.claims));
-  await tell(ports, stream, await endsOf(ports, stream, contract, named(look), heard));
+  await tell(ports, stream, await endsOf(ports, stream, contract, look, heard));
   await tell(ports, stream, stallsOf(stream, contract, look.stalled));
   const told = [...look.acknowledged.filter(({ consumer }) => consumer !== '').map(({ entry }) => entry), ...look.handedOver];
   const changed = scan.scanned !== undefined || look.claims.length > 0 || told.length > 0 || look.acknowledged.length > 0;
@@ -141,14 +142,9 @@ function named({ acknowledged, consumers }: QueueLook): readonly HeldEntry[] {
   return acknowledged.map((held) => (held.consumer === '' ? { ...held, consumer: only.name } : held));
 }
 
-async function endsOf(
-  ports: WatchPorts,
-  stream: ObservedStream,
-  contract: QueueContract,
-  acknowledged: readonly HeldEntry[],
-  heard: HeardOutcome,
-): Promise<Telling[]> {
-  const ended = acknowledged.flatMap((held) => {
+async function endsOf(ports: WatchPorts, stream: ObservedStream, contract: QueueContract, look: QueueLook, heard: HeardOutcome): Promise<Telling[]> {
+  const names = new Set(look.consumers.map(({ name }) => name));
+  const ended = named(look).flatMap((held) => {
     const job = contract.jobOf(held.fields);
     return job === undefined ? [] : [{ held, job }];
   });
@@ -156,7 +152,9 @@ async function endsOf(
   const left: readonly LeftBehind[] = contract.outcome === undefined ? [] : await ports.observer.leftBehind(ended.map(({ job }) => job.jobId));
   return ended.map(({ held, job }, index): Telling => {
     const report = reportOf(held, job.attempt);
-    const event = contract.outcome?.(job.jobId, withHeard(left[index] as LeftBehind, heard(job.jobId)), report) ?? { type: 'end', ...report };
+    const isRemoved = held.consumer !== '' && !names.has(held.consumer);
+    const outcome = isRemoved ? (contract.removed ?? contract.outcome) : contract.outcome; // (5)
+    const event = outcome?.(job.jobId, withHeard(left[index] as LeftBehind, heard(job.jobId)), report) ?? { type: 'end', ...report };
     return { entry: held.entry, jobId: job.jobId, event, dedupeId: endedId(stream, held.entry) };
   });
 }
