@@ -125,9 +125,13 @@ function withAdded(before: readonly ServiceChoice[] | undefined, next: readonly 
   return [...before.filter(({ name }) => !named.has(name)), ...next];
 }
 
-/** It speaks of the present revision; a manual configuration has none and counts while no other is awaited. */
-export function isPresent({ desired, silent, applied }: DeviceContext, { desiredRevision }: Report): boolean {
+/**
+ * It speaks of the present revision; a manual configuration has none and counts while no other is awaited. One that the node refused has
+ * changed nothing there, and nothing here: anybody who can write to its queue could send it.
+ */
+export function isPresent({ desired, silent, applied }: DeviceContext, { phase, desiredRevision }: Report): boolean {
   if (desiredRevision !== null) return desiredRevision === desired?.revision;
+  if (phase === 'rejected') return false;
   return desired === null || (applied === desired.revision && !silent);
 }
 

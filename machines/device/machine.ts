@@ -18,7 +18,7 @@ import type { Json } from '../../src/protocol/json.ts';
 import { alertingAfter, changedConditions } from './conditions.ts';
 import { gpuHighOf, isPresent, requested, saved, type DeviceContext, type Report } from './context.ts';
 import type { DeviceEvent, NodeNotice, NodeOwner, PushConfig } from './events.ts';
-import { outcomeOf, reasonOf, type OperatingState } from './reasons.ts';
+import { outcomeOf, reasonOf, refusalOf, type OperatingState } from './reasons.ts';
 import type { DeviceMachineSettings } from './settings.ts';
 
 /** A timer of its own, never from outside: the agent has told nothing of what was pushed. */
@@ -46,6 +46,9 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
       isSameHealth: ({ context, event }) => event.type === 'nodeHealth' && isSameHealth(context, event),
       changesThreshold: ({ context, event }) => event.type === 'configure' && thresholdChanges(context, event),
       isOtherRevision: ({ context, event }) => event.type === 'report' && !isPresent(context, event),
+      /** Perhaps it is what was pushed: a node that has another key cannot tell. */
+      refusesWhatIsNotOurs: ({ context, event }) =>
+        event.type === 'report' && event.nodeId === context.nodeId && event.phase === 'rejected' && event.desiredRevision === null,
       saysNothingNew: ({ context, event }, state: OperatingState) => event.type === 'report' && saysNothingNew(context, event, state),
       leadsTo: ({ context, event }, state: OperatingState) => event.type === 'report' && outcomeOf(event, context).state === state,
     },
@@ -90,6 +93,7 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
             }
           : {},
       ),
+      noteRefusal: assign(({ context, event }) => (event.type === 'report' ? { fault: refusalOf(context, event) } : {})),
       countLate: assign(({ context, event }) => (event.type === 'report' ? { lateReports: context.lateReports + 1, newest: newestAfter(context, event) } : {})),
       explain: assign(({ context }, state: OperatingState) => ({ reason: reasonOf(state, context) })),
       /** To its node: who it is, and when it is hot. The node answers with how it is. */
@@ -254,7 +258,10 @@ export function createDeviceMachine(settings: DeviceMachineSettings) {
                 { guard: 'comesBackUnanswered', actions: ['noteNode', 'push', explainConfiguring, 'tellAlerts'] },
                 { actions: ['noteNode', explainConfiguring, 'tellAlerts'] },
               ],
-              report: { guard: { type: 'saysNothingNew', params: 'configuring' }, actions: ['keepReport', 'awaitAnswer'] },
+              report: [
+                { guard: { type: 'saysNothingNew', params: 'configuring' }, actions: ['keepReport', 'awaitAnswer'] },
+                { guard: 'refusesWhatIsNotOurs', actions: ['noteRefusal', 'countLate', explainConfiguring] },
+              ],
               unanswered: [
                 { guard: 'nodeIsThere', actions: ['noteSilence', 'push', explainConfiguring] }, // (2)
                 { actions: ['noteSilence', explainConfiguring] },

@@ -70,6 +70,12 @@ export function reasonOf(state: OperatingState, context: DeviceContext): string 
   }
 }
 
+/** Of a node that was pushed a revision and refuses something that it cannot take for ours. */
+export function refusalOf({ desired }: DeviceContext, { error }: Report): string {
+  const why = error === undefined ? 'no reason was given' : error.message;
+  return limited(`${revisionOf(desired?.revision ?? null)} was pushed; the agent has refused a configuration that it does not take for ours: ${why}`);
+}
+
 function progressOf({ services, desiredRevision }: Report): string {
   const waiting = services.filter(({ phase }) => !RUNNING.has(phase));
   // Without the percentage: each would be a revision of the actor. It stands in the document.

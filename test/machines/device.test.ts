@@ -259,6 +259,17 @@ describe('an agent', () => {
     expect(device.when({ ...nodeState('offline'), nodeId: 'evil' }).outcome).toBe('ignored');
   });
 
+  it('that refuses what is not ours leaves its device as it was', () => {
+    const forged = report('rejected', { desiredRevision: null, appliedRevision: 1, error: { code: 'unsigned', message: 'no signature', field: 'signature' } });
+    running().when(forged);
+    expect([state(), reason(), contextOf(device).lateReports]).toEqual(['servicesRunning', null, 1]);
+    device.when(configure({ services: [{ name: 'vllm' }] })).when(forged);
+    const why = 'revision 2 was pushed; the agent has refused a configuration that it does not take for ours: no signature';
+    expect([state(), reason(), device.timers.length]).toEqual(['configuring', why, 1]);
+    device.when(report('applied', { desiredRevision: 2, appliedRevision: 2, services: [{ name: 'vllm', phase: 'healthy' }] }));
+    expect([state(), reason()]).toEqual(['servicesRunning', null]);
+  });
+
   it('may tell of a manual configuration while none of ours is awaited', () => {
     running().when(report('applied', { desiredRevision: null, appliedRevision: 1, services: [{ name: 'x', phase: 'failed', message: 'no' }] }));
     expect([state(), reason()]).toEqual(['partiallyRunning', 'x failed: no']);
