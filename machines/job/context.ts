@@ -33,7 +33,7 @@ export type JobContext = KeptSpec & {
   /** Who has it, or had it last. */
   readonly worker?: string;
   readonly nodeId?: string;
-  /** Its worker knows nothing of attempts, and tells no signs of life. */
+  /** Its worker is none of ours, and tells no signs of life. */
   readonly foreign?: true;
   /** Its entry in the queue, when it is known. */
   readonly entry?: string;
@@ -132,7 +132,8 @@ export function claimed(context: JobContext, { attempt, worker, nodeId, entry }:
   if (worker !== undefined) change.worker = worker;
   if (nodeId !== undefined && NODE_ID.test(nodeId)) change.nodeId = nodeId;
   if (entry !== undefined) change.entry = entry;
-  if (context.via === undefined && attempt === undefined && !isOurs(worker)) change.foreign = true;
+  // Who saw that a foreign worker has it tells the entry's attempt for it.
+  if (context.via === undefined && (attempt === undefined || worker !== undefined) && !isOurs(worker)) change.foreign = true;
   for (const field of DROPPED_WHEN_CLAIMED) if (context[field] !== undefined) change[field] = undefined;
   return changed(change);
 }

@@ -241,7 +241,7 @@ function isDoubted({ doubt }: JobContext): boolean {
 
 /** A worker that told of the job itself has a lease; that it reads no entries while it is busy says nothing. */
 function isStalled(context: JobContext, event: Extract<JobEvent, { type: 'stalled' }>): boolean {
-  const speaksForItself = context.worker !== undefined && context.worker === event.worker;
+  const speaksForItself = context.foreign !== true && context.worker !== undefined && context.worker === event.worker;
   return context.via === undefined && !speaksForItself && isItsEntry(context, event);
 }
 

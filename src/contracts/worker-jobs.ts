@@ -19,7 +19,7 @@ import type { QueueContract } from '../protocol/queues.ts';
 import type { DecodedEntry, EntryFields, RejectedEntry, StreamSource } from '../protocol/source.ts';
 import { excerptOf } from './citadel-excerpt.ts';
 import { isJobId, JOB_ENTRY_FIELDS, JOB_ID, readJobEntry } from './worker-entry.ts';
-import { foreignOutcome, foreignProgress, isObject, readProgress } from './worker-progress.ts';
+import { foreignOutcome, foreignProgress, removedOutcome, isObject, readProgress } from './worker-progress.ts';
 
 /** As contracts 1 bounds its stream: what nobody looked at for so many failures is not looked at any more. */
 const DEAD_LETTERS_LENGTH = 10_000;
@@ -117,6 +117,7 @@ export const workerQueueContract: QueueContract = {
     return { jobId, ...(attempt === undefined ? {} : { attempt }), ...(targetNode === undefined ? {} : { targetNode }) };
   },
   outcome: (jobId, left, report) => foreignOutcome(jobId, left, report) as unknown as MachineEvent,
+  removed: (jobId, left, report) => removedOutcome(jobId, left, report) as unknown as MachineEvent,
   heard: (jobId, message) => foreignProgress(jobId, message) as unknown as MachineEvent | undefined,
 };
 

@@ -8,7 +8,7 @@
 import { jobEvents, type JobEvent, type WorkerReport } from '../../machines/job/events.ts';
 import { PROGRESS_BYTES_MAX } from '../protocol/job-progress.ts';
 import type { Json, JsonObject } from '../protocol/json.ts';
-import type { LeftBehind } from '../protocol/queues.ts';
+import type { ForeignReport, LeftBehind } from '../protocol/queues.ts';
 
 /** As the job's events bound them (machines/job/events.ts). Characters. */
 const MESSAGE_MAX = 4_096;
@@ -88,14 +88,26 @@ function reportOf(type: ReportType, data: JsonObject, path: string): ReadProgres
 }
 
 export type Outcome = Extract<JobEvent, { type: 'end' | 'error' | 'aborted' }>;
+type Stalled = Extract<JobEvent, { type: 'stalled' }>;
 
 /** How the job ended according to its foreign worker; a plain `end` when that left nothing but the acknowledgement. `report` names whose report it is. */
-export function foreignOutcome(jobId: string, { progress, status }: LeftBehind, report: WorkerReport): Outcome {
+export function foreignOutcome(jobId: string, left: LeftBehind, report: WorkerReport): Outcome {
+  return { ...(outcomeLeft(jobId, left) ?? { type: 'end' }), ...report };
+}
+
+/** The same of a worker whose consumer was removed: that drops what it holds, as an acknowledgement does, and only what it left says that it was done. */
+export function removedOutcome(jobId: string, left: LeftBehind, { entry, worker, attempt }: ForeignReport): Outcome | Stalled {
+  const report = { entry, ...(worker === undefined ? {} : { worker }), ...(attempt === undefined ? {} : { attempt }) };
+  const outcome = outcomeLeft(jobId, left);
+  return outcome === undefined ? { type: 'stalled', ...report } : { ...outcome, ...report };
+}
+
+function outcomeLeft(jobId: string, { progress, status }: LeftBehind): Outcome | undefined {
   for (const text of progress.toReversed()) {
     const outcome = outcomeOfMessage(jobId, text);
-    if (outcome !== undefined) return { ...outcome, ...report };
+    if (outcome !== undefined) return outcome;
   }
-  return { ...(outcomeOfStatus(status) ?? { type: 'end' }), ...report };
+  return outcomeOfStatus(status);
 }
 
 /** A message that a foreign worker published: a sign of life, its outcome, or undefined when it is neither, or a report of ours. */

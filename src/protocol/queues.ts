@@ -92,6 +92,8 @@ export interface QueueContract extends Omit<ObservedStream, 'stream'> {
   jobOf(fields: EntryFields): JobOfEntry | undefined;
   /** How the job ended whose entry a foreign worker acknowledged. Absent: well, and nothing is known of it. */
   outcome?(jobId: string, left: LeftBehind, report: ForeignReport): MachineEvent;
+  /** The same when the worker's consumer was removed, which drops what it holds unacknowledged. Absent: as if it was acknowledged. */
+  removed?(jobId: string, left: LeftBehind, report: ForeignReport): MachineEvent;
   /** What a message on the channel of a job says while a foreign worker has it; undefined: nothing. */
   heard?(jobId: string, message: string): MachineEvent | undefined;
 }

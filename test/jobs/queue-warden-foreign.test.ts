@@ -25,6 +25,20 @@ describe('a foreign worker', () => {
     expect(await world.taken()).toEqual([]);
   });
 
+  it('whose consumer is removed with the job in hand has lost it, unless it left how that ended', async () => {
+    world.start();
+    for (const id of ['lost', 'told']) await world.post(id, { attempt: 2 });
+    const entries = await world.take('w1');
+    await world.hears('lost', 'claimed');
+    await world.hears('told', 'claimed');
+    await world.client.xadd('stream:v1:told', '*', 'event', progress('told', 'end', { result: 7 }));
+    await world.client.xgroup('DELCONSUMER', QUEUE, WORKER_GROUP, 'w1');
+    await world.hears('lost', 'claimed', 'stalled');
+    await world.hears('told', 'claimed', 'end');
+    expect(world.eventsOf('lost').at(-1)).toEqual({ type: 'stalled', worker: 'w1', entry: entries[0]?.[0], attempt: 2 });
+    expect(world.eventsOf('told').at(-1)).toMatchObject({ type: 'end', result: 7 });
+  });
+
   it('that is done between two looks', async () => {
     world.start();
     await world.post('a', { attempt: 2 });

@@ -180,6 +180,19 @@ describe('an entry that lies with a consumer that is gone', () => {
     expect(job.value).toBe('processing');
   });
 
+  it('of a foreign worker is lost with its consumer, although it told of the claim', () => {
+    const claimed = submitted().when({ type: 'claimed', attempt: 1, worker: 'theirs', entry: '1-0' });
+    const theirs = claimed.when(stalled('1-0', { worker: 'theirs' }));
+    expect(theirs.value).toBe('retrying');
+  });
+
+  it('of a foreign worker has no lease, also when its attempt is told for it: only its time ends it', () => {
+    const job = submitted().when({ type: 'claimed', attempt: 1, worker: 'theirs', entry: '1-0' }).after(200_000);
+    expect([job.value, context(job)['attempt'], context(job)['losses']]).toEqual(['processing', 1, undefined]);
+    expect(job.after(100_000).value).toBe('retrying');
+    expect(job.context).toMatchObject({ error: { code: 'timeout' } });
+  });
+
   it('ends a job that must not happen twice', () => {
     const job = submitted({ requeue: 'never' }).when(stalled('1-0'));
     expect(job.value).toBe('error');
