@@ -17,8 +17,23 @@ const serviceOutcome = z.looseObject({
   percent: z.number().optional(),
   message: z.string().max(REPORTED_TEXT_MAX).optional(),
 });
-/** Validated in full before it gets here (src/provisioning); here it is only bounded and JSON. */
-const config = z.looseObject({}) as unknown as z.ZodType<DeviceConfig>;
+/**
+ * Validated in full before it gets here (src/provisioning). What has another shape than that leaves is refused here too: it would be asked
+ * for in every revision that follows.
+ */
+const config = z.strictObject({
+  deviceName: z.string().optional(),
+  services: z
+    .array(z.strictObject({ name: z.string(), parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).optional() }))
+    .optional(),
+  autoStartServices: z.boolean().optional(),
+  sshEnabled: z.boolean().optional(),
+  customTags: z.array(z.string()).optional(),
+  healthMonitoringEnabled: z.boolean().optional(),
+  alertOnOffline: z.boolean().optional(),
+  alertOnHighTemp: z.union([z.boolean(), z.number()]).optional(),
+  replaceServices: z.boolean().optional(),
+}) as unknown as z.ZodType<DeviceConfig>;
 
 export const deviceEvents = {
   request: z.strictObject({

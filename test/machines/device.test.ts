@@ -115,6 +115,13 @@ describe('a saved configuration', () => {
     expect(contextOf(device).desired?.config).toEqual({ services: [], autoStartServices: true, sshEnabled: false });
   });
 
+  it('is refused when it holds what none may hold', () => {
+    ready();
+    for (const config of [{ privileged: true }, { services: [{ name: 'ollama', image: 'evil' }] }, { services: ['ollama'] }])
+      expect(() => device.when(configure(config)), JSON.stringify(config)).toThrow(/config/);
+    expect(contextOf(device).desired).toBeNull();
+  });
+
   it('asks no more for services that were taken back; what ran before is still asked for', () => {
     running().when(configure({ services: [{ name: 'beta' }], replaceServices: true, alertOnOffline: true }));
     device.when(report('rolled-back', { desiredRevision: 2, appliedRevision: 1, services: [{ name: 'beta', phase: 'failed', message: 'no' }] }));
