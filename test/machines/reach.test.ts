@@ -75,6 +75,7 @@ describe('the node', () => {
     { type: 'verdict', verdict: 'offline' },
     { type: 'verdict', verdict: 'unknown' },
     { type: 'doubt', job: 'j' },
+    { type: 'device', device: 'abcdefghij2345672345', orgId: 'a', gpuHigh: null },
   ];
   const explored = explore(machine, { id: 'n', org: 'a', name: 'n', tags: [] }, events, () => true);
 
