@@ -25,7 +25,7 @@ import { reportOf } from './apply-report.ts';
 import type { StepTools } from './execute.ts';
 import { passGate } from './gate.ts';
 import { Journal } from './journal.ts';
-import { loadNodeState, saveNodeState, withFinished, EMPTY_STATE, type NodeSettings, type NodeState } from './node-state.ts';
+import { asDevice, loadNodeState, saveNodeState, withFinished, EMPTY_STATE, type NodeSettings, type NodeState } from './node-state.ts';
 import { planApply } from './plan.ts';
 import { originOf, validate, type EnrolledAs, type ValidationInput } from './validate.ts';
 import type { Containers } from './containers.ts';
@@ -75,11 +75,11 @@ export class Applier {
   }
 
   get state(): NodeState {
-    return this.#state;
+    return asDevice(this.#state, this.#options.enrolled()?.deviceId);
   }
 
   get settings(): NodeSettings {
-    return this.#state.settings;
+    return this.state.settings;
   }
 
   /** Reads what the node was configured to be, and goes on with what was left behind. Throws InvalidSettingError. (2) */
@@ -129,15 +129,15 @@ export class Applier {
 
   /** (3) */
   #known({ key, payload }: ConfigRequest): ConfigReport | undefined {
-    const byKey = this.#state.finished.find((each) => each.key === key)?.report;
+    const byKey = this.state.finished.find((each) => each.key === key)?.report;
     if (byKey !== undefined) return byKey;
     const origin = originOf(this.#validation(payload));
-    return origin.kind === 'repeated' ? this.#state.finished.findLast(({ report }) => report.desiredRevision === origin.revision)?.report : undefined;
+    return origin.kind === 'repeated' ? this.state.finished.findLast(({ report }) => report.desiredRevision === origin.revision)?.report : undefined;
   }
 
   #validation(payload: Json): ValidationInput {
     const { nodeId, enrolled, allowManual, catalogue, clock } = this.#options;
-    const { highestRevision } = this.#state;
+    const { highestRevision } = this.state;
     return { payload, nodeId, enrolled: enrolled(), allowManual, catalogue, highestRevision, now: clock.wallTime().getTime() };
   }
 
@@ -151,7 +151,7 @@ export class Applier {
     );
     const present = (): ConfigReport => {
       const { value, context } = actor.getSnapshot();
-      return reportOf({ value, context, state: this.#state, seen, at: clock.wallTime() });
+      return reportOf({ value, context, state: this.state, seen, at: clock.wallTime() });
     };
     const note = (outcome: ServiceOutcome): void => {
       seen.set(outcome.name, outcome);
@@ -194,13 +194,13 @@ export class Applier {
   async #refuse(request: ApplyRequest, { failure, revision, isTakenUp = false }: Extract<Validated, { kind: 'refused' }>): Promise<ConfigReport> {
     const context: ApplyContext = { request, index: 0, failure };
     const told = revision === undefined ? {} : { refused: revision };
-    const report = reportOf({ value: 'rejected', context, ...told, state: this.#state, seen: new Map(), at: this.#options.clock.wallTime() });
+    const report = reportOf({ value: 'rejected', context, ...told, state: this.state, seen: new Map(), at: this.#options.clock.wallTime() });
     return await this.#finish(request, report, isTakenUp ? report.desiredRevision : null);
   }
 
   /** `takenUp`: the revision that nothing older is taken after. */
   async #finish(request: ApplyRequest, report: ConfigReport, takenUp: number | null): Promise<ConfigReport> {
-    await this.#save(withFinished(this.#state, { key: request.key, report }, takenUp));
+    await this.#save(withFinished(this.state, { key: request.key, report }, takenUp));
     await this.#journal.clear();
     this.#options.onReport(report, request.key, true);
     const { phase, desiredRevision, error } = report;
@@ -230,10 +230,10 @@ export class Applier {
       plan: journaled(async ({ accepted, apply }, signal) => {
         const config = accepted.desired as unknown as DeviceConfig;
         const ssh = config.sshEnabled === undefined ? undefined : { from: await this.#options.ssh.enabled(signal), to: config.sshEnabled };
-        const touches = config.services !== undefined || this.#state.recorded.length > 0;
+        const touches = config.services !== undefined || this.state.recorded.length > 0;
         const found = touches ? await whileAway(() => containers.list(signal), FORWARD.awayMs, clock, signal) : [];
         const gpu = touches && (await hasGpu());
-        return planApply({ state: this.#state, config, revision: accepted.revision, apply, catalogue, containers: found, hasGpu: gpu, ssh });
+        return planApply({ state: this.state, config, revision: accepted.revision, apply, catalogue, containers: found, hasGpu: gpu, ssh });
       }),
       execute: journaled(steps(FORWARD)),
       undo: journaled(steps(BACK)),
@@ -251,7 +251,7 @@ export class Applier {
     const { clock, log } = this.#options;
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#save({ ...next, finished: this.#state.finished });
+        return await this.#save({ ...next, finished: this.state.finished });
       } catch (error) {
         log.error({ reason: String(error) }, 'The new state of this node cannot be written; the apply waits for the disk');
         await clock.sleep(backoffDelayMs(tries, RETRY_MS_LAST, clock.random()), signal);

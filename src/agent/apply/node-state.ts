@@ -25,6 +25,8 @@ export interface FinishedApply {
 
 export interface NodeState {
   readonly format: 1;
+  /** As which device the node was enrolled when it took these revisions up; null: as none. */
+  readonly device: string | null;
   /** Of the configuration that the node stands at; null for one without a revision, or none. */
   readonly revision: number | null;
   /** The highest that a valid signature brought, whatever became of it: nothing older is taken. */
@@ -39,10 +41,20 @@ export interface NodeState {
 }
 
 export const FINISHED_MAX = 32;
-export const EMPTY_STATE: NodeState = { format: 1, revision: null, highestRevision: null, settings: {}, services: [], recorded: [], finished: [] };
+export const EMPTY_STATE: NodeState = {
+  format: 1,
+  device: null,
+  revision: null,
+  highestRevision: null,
+  settings: {},
+  services: [],
+  recorded: [],
+  finished: [],
+};
 
 const stored = z.looseObject({
   format: z.literal(1),
+  device: z.string().nullable().default(null),
   revision: z.number().nullable(),
   highestRevision: z.number().nullable(),
   settings: z.looseObject({}),
@@ -64,6 +76,11 @@ export async function loadNodeState(path: string): Promise<NodeState> {
 
 export async function saveNodeState(path: string, state: NodeState): Promise<void> {
   await writeDurably(path, JSON.stringify(state));
+}
+
+/** Revisions are a device's own: of a node that was enrolled anew they begin anew. What runs there is as it was. */
+export function asDevice(state: NodeState, device: string | undefined): NodeState {
+  return device === undefined || state.device === device ? state : { ...state, device, revision: null, highestRevision: null, finished: [] };
 }
 
 /** With the report of an apply that has ended. */
