@@ -58,7 +58,7 @@ export function hostDevices(redis: RedisConnections, environment: Environment, d
         enrolment: redis.enrolment,
         clock: systemClock,
         randomBytes,
-        parseConfig: (value) => parseDeviceConfig(value, catalogue).config,
+        parseConfig: (value) => parseDeviceConfig(value, catalogue),
         configKey: key.publicKey,
       });
       return { service, http: { devices: service, catalogue: servicesOffered(catalogue), defaultOrg: DEFAULT_ORG, redis: fabric } };

@@ -31,7 +31,7 @@ export interface DevicePorts {
   /** Of the system's secure source. */
   readonly randomBytes: (count: number) => Buffer;
   /** Checks a configuration against the catalogue. Throws InvalidConfigError naming the field. */
-  readonly parseConfig: (value: unknown) => DeviceConfig;
+  readonly parseConfig: (value: unknown) => { readonly config: DeviceConfig; readonly unsupported: readonly string[] };
   /** base64url Ed25519 public key of configurations. */
   readonly configKey: string;
   readonly orgName?: (orgId: string) => string | undefined;
@@ -180,12 +180,13 @@ export function createDevices(ports: DevicePorts): DeviceService {
     list: async (query) => await listDevices(reader, query),
 
     async configure(deviceId, value, by) {
-      const config = ports.parseConfig(value);
+      const { config, unsupported } = ports.parseConfig(value);
       const device = await readOne(reader, deviceId);
       if (device === undefined) return { kind: 'missing' };
       if (!isApproved(device.state)) return { kind: 'refused', reason: `The device is ${device.state}; only an approved one can be configured.` };
       checkTogether(device, config);
-      return await command(device, { type: 'configure', by: by.slice(0, TOLD_MAX), config: config as Json });
+      const result = await command(device, { type: 'configure', by: by.slice(0, TOLD_MAX), config: config as Json });
+      return result.kind === 'done' && unsupported.length > 0 ? { ...result, unsupported } : result;
     },
 
     async revoke(deviceId, by) {

@@ -98,8 +98,11 @@ export interface DevicePrincipal {
   readonly orgId: string;
 }
 
+/** `unsupported`: fields of a configuration that are not known and were left out. */
 export type DeviceCommandResult =
-  { readonly kind: 'done'; readonly device: DeviceView } | { readonly kind: 'missing' } | { readonly kind: 'refused'; readonly reason: string };
+  | { readonly kind: 'done'; readonly device: DeviceView; readonly unsupported?: readonly string[] }
+  | { readonly kind: 'missing' }
+  | { readonly kind: 'refused'; readonly reason: string };
 
 export interface Devices {
   idOf(deviceCode: string): string;

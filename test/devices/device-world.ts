@@ -91,7 +91,7 @@ export async function startDeviceWorld(server: TestRedis, { settings = {}, machi
       enrolment: createEnrolment({ client: own, subscriber, keys: redis.keys }),
       clock: systemClock,
       randomBytes,
-      parseConfig: (value) => parseDeviceConfig(value, catalogueOf()).config,
+      parseConfig: (value) => parseDeviceConfig(value, catalogueOf()),
       configKey: publicKey,
       orgName: (orgId) => `The ${orgId}`,
       settings,

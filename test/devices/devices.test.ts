@@ -269,6 +269,7 @@ describe('a configuration', () => {
     });
     expect(await here.devices.get(deviceId)).toMatchObject({ desired: null });
     expect(await here.devices.configure('a'.repeat(20), config, 'ada')).toEqual({ kind: 'missing' });
+    expect(await here.devices.configure(deviceId, { ...config, vncEnabled: true }, 'ada')).toMatchObject({ kind: 'done', unsupported: ['vncEnabled'] });
     expect(await here.devices.configure('../x', config, 'ada')).toEqual({ kind: 'missing' });
     const pending = await start(here);
     expect(await here.devices.configure(here.devices.idOf(pending.deviceCode), config, 'ada')).toMatchObject({ kind: 'refused' });

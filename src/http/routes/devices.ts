@@ -209,7 +209,7 @@ function answer(reply: FastifyReply, id: string, result: DeviceCommandResult): F
     case 'refused':
       return sendProblem(reply, 'device_refused', result.reason, 'id');
     case 'done':
-      return reply.send(result.device);
+      return reply.send(result.unsupported === undefined ? result.device : { ...result.device, unsupported: result.unsupported });
   }
 }
 
