@@ -24,8 +24,8 @@ export interface UserEvent {
 export type Beginning =
   /** Read from here on. */
   | { readonly kind: 'from'; readonly cursor: string }
-  /** Another socket is being given what waited: ask again at the next ring, or after so long. */
-  | { readonly kind: 'wait'; readonly ms: number }
+  /** Another socket is being given what waited: ask again at the next ring, or after so long. `newest`: what comes after it is this socket's too. */
+  | { readonly kind: 'wait'; readonly ms: number; readonly newest: string }
   /** The cursor is older than what is kept, or was never given out. */
   | { readonly kind: 'gone' };
 

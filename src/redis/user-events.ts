@@ -12,6 +12,7 @@ import type { RebalanceWriter } from '../protocol/rebalance.ts';
 import { SOCKET_SEEN_MS, USER_EVENTS_KEPT_MS, USER_EVENTS_LENGTH, type Beginning, type UserEvent, type UserEvents } from '../protocol/user-events.ts';
 import { keepSubscribed } from './clients.ts';
 import { createFunctionLibrary, type FunctionCall } from './function-library.ts';
+import { STREAM_START } from '../protocol/ids.ts';
 import type { Keys } from './keys.ts';
 
 /** How long a socket may take to be given what waited before another one is given it: three round trips of a very slow link. */
@@ -128,9 +129,9 @@ export function createUserEvents({ client, subscriber, keys }: UserEventsParts):
   };
 }
 
-function readBeginning([kind, value]: string[]): Beginning {
+function readBeginning([kind, value, newest]: string[]): Beginning {
   if (kind === 'from') return { kind, cursor: value as string };
-  return kind === 'wait' ? { kind, ms: Number(value) } : { kind: 'gone' };
+  return kind === 'wait' ? { kind, ms: Number(value), newest: newest ?? STREAM_START } : { kind: 'gone' };
 }
 
 function readEvent(cursor: string, fields: readonly string[]): UserEvent {

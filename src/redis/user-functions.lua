@@ -100,7 +100,7 @@ end
 -- Where a new socket begins.
 -- KEYS  reached sockets
 -- ARGV  socket cursor|'' eventsKeptMs claimMs seenMs
--- Returns {'from', cursor}, {'wait', ms} while another socket is being given what waits, {'gone'}.
+-- Returns {'from', cursor}, {'wait', ms, newest} while another socket is being given what waits, {'gone'}.
 local function begin(keys, args)
   local reached, sockets = keys[1], keys[2]
   local socket, cursor, kept = args[1], args[2], tonumber(args[3])
@@ -117,7 +117,7 @@ local function begin(keys, args)
   local at = stored[1] or '0-0'
   if is_after(oldest, at) then at = oldest end
   local ends = tonumber(stored[6] or '0')
-  if stored[4] and stored[4] ~= socket and ends > now and is_after(stored[5], at) then return {'wait', string.format('%.0f', ends - now)} end
+  if stored[4] and stored[4] ~= socket and ends > now and is_after(stored[5], at) then return {'wait', string.format('%.0f', ends - now), last} end
   if is_after(last, at) then
     redis.call('HSET', reached, 'claim', socket, 'upTo', last, 'until', string.format('%.0f', now + tonumber(args[4])))
     redis.call('PEXPIRE', reached, kept * 2)

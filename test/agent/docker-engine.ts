@@ -62,14 +62,21 @@ export async function startDockerEngine(image: string): Promise<DockerEngine> {
   child.stdout.on('data', keep);
   child.stderr.on('data', keep);
   const gone = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  const docker = new Docker({ socketPath });
   const stop = async (): Promise<void> => {
     child.kill('SIGCONT');
+    // An engine that ends leaves the bridges of its networks behind, and with them their addresses.
+    for (const { Id } of await docker.listNetworks().catch(() => [])) {
+      await docker
+        .getNetwork(Id)
+        .remove()
+        .catch(() => undefined);
+    }
     child.kill('SIGTERM');
     await gone;
     endTurn();
     await rm(folder, { recursive: true, force: true });
   };
-  const docker = new Docker({ socketPath });
   try {
     await until('dockerd answers', async () => {
       if (child.exitCode !== null) throw new Error(`dockerd ended: ${output}`);

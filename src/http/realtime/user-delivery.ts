@@ -70,6 +70,8 @@ interface Member {
   /** Null: it has not begun yet. */
   position: string | null;
   readonly cursor: string | undefined;
+  /** The newest event when it came and had to wait: what was told later is told to it too, whoever else has it by then. */
+  since: string | undefined;
   /** Sent and not answered, oldest first. (3) */
   underWay: Sent[];
   /** What had been sent when each probe left that is not answered yet. */
@@ -124,7 +126,18 @@ class Delivery implements UserDelivery {
     const user = this.#users.get(userId) ?? { members: new Map<string, Member>(), pumping: false, again: false };
     this.#users.set(userId, user);
     const of = { userId, socket: socket.id };
-    const member: Member = { of, socket, position: null, cursor, underWay: [], probes: [], roundTripMs: Number.POSITIVE_INFINITY, answers: 0, ended: false };
+    const member: Member = {
+      of,
+      socket,
+      position: null,
+      cursor,
+      since: undefined,
+      underWay: [],
+      probes: [],
+      roundTripMs: Number.POSITIVE_INFINITY,
+      answers: 0,
+      ended: false,
+    };
     user.members.set(socket.id, member);
     this.#total++;
     this.#pump(userId);
@@ -187,9 +200,11 @@ class Delivery implements UserDelivery {
   async #begin(userId: string, member: Member): Promise<void> {
     const beginning = await this.#events.begin(member.of, member.cursor);
     if (member.ended) return this.#store(this.#events.end(member.of)); // It ended meanwhile, perhaps before it was noted.
-    if (beginning.kind === 'from') member.position = beginning.cursor;
-    else if (beginning.kind === 'wait') this.#pumpLater(userId, beginning.ms + 1);
-    else member.socket.drop('the cursor is not held any more');
+    if (beginning.kind === 'from') member.position = earlier(beginning.cursor, member.since);
+    else if (beginning.kind === 'wait') {
+      member.since ??= beginning.newest;
+      this.#pumpLater(userId, beginning.ms + 1);
+    } else member.socket.drop('the cursor is not held any more');
     if (beginning.kind === 'from') member.socket.probe(); // measures the round trip (4)
   }
 
@@ -254,4 +269,8 @@ class Delivery implements UserDelivery {
 
 function isReady(member: Member): member is Member & { position: string } {
   return !member.ended && member.position !== null && member.underWay.length < WINDOW;
+}
+
+function earlier(cursor: string, since: string | undefined): string {
+  return since !== undefined && compareEntryIds(since, cursor) < 0 ? since : cursor;
 }
