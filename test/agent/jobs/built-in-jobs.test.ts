@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { builtInJobs } from '../../../src/agent/jobs/built-in-jobs.ts';
 import type { Json } from '../../../src/protocol/json.ts';
 import { freePort } from '../../redis-server.ts';
-import { startDockerEngine, whyNoEngine, type DockerEngine } from '../docker-engine.ts';
+import { ENGINE_TIMEOUT_MS, startDockerEngine, whyNoEngine, type DockerEngine } from '../docker-engine.ts';
 import { until } from '../until.ts';
 import { handed } from './handed.ts';
 
@@ -56,7 +56,7 @@ describe('without an engine', () => {
 
 describe.skipIf(missing !== undefined)('a real engine', () => {
   let engine: DockerEngine;
-  beforeAll(async () => void (engine = await startDockerEngine(IMAGE)));
+  beforeAll(async () => void (engine = await startDockerEngine(IMAGE)), ENGINE_TIMEOUT_MS);
   afterAll(async () => {
     const left = await engine.docker.listContainers({ all: true });
     await Promise.all(left.map(({ Id }) => engine.docker.getContainer(Id).remove({ force: true })));
