@@ -59,6 +59,8 @@ export interface WritesContext {
   /** The actor must be read from the store before it is used again. */
   readonly evict: (key: ActorKey) => void;
   readonly outlet: (type: string) => Outlet | undefined;
+  /** Earlier posts of this stream are still owed: later ones may not overtake them. */
+  readonly postsWait: (stream: string) => boolean;
   /** A dead letter was written that no entry caused. */
   readonly lost: () => void;
 }
@@ -80,6 +82,7 @@ export class BatchWrites {
   readonly #transitions = new Map<string, { readonly hosted: HostedType; readonly transitions: Transition[] }>();
   readonly #removed = new Map<ActorKey, { readonly registered: RegisteredType; readonly record: ActorRecord }>();
   readonly #outbox: OutboxItem[] = [];
+  readonly #posts: Post[] = [];
   readonly #replies: Owed['replies'][number][] = [];
   readonly #deadLetters: string[] = [];
   readonly #timers = new Map<string, number | null>();
@@ -230,7 +233,9 @@ export class BatchWrites {
       return;
     }
     const partition = this.#partition;
-    this.#outbox.push({ post: { ...entry, from: partition.number, number: `${partition.epoch}-${++partition.posted}` } });
+    const post: Post = { ...entry, from: partition.number, number: `${partition.epoch}-${++partition.posted}` };
+    if (this.#context.postsWait(entry.stream)) this.#outbox.push({ post });
+    else this.#posts.push(post);
     for (const field of entry.fields) this.bytes += field.length;
   }
 
@@ -303,6 +308,7 @@ export class BatchWrites {
       invoking,
       feed,
       ...(this.#outbox.length === 0 ? {} : { outbox: JSON.stringify(this.#outbox) }),
+      posts: this.#posts,
       deadLetters: this.#deadLetters,
     };
     const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking, announced };

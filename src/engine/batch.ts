@@ -29,6 +29,7 @@ export interface BatchContext {
   readonly cacheSet: (actor: LiveActor, jsonLength?: number) => void;
   /** The actor must be read from the store before it is used again. */
   readonly evict: (key: ActorKey) => void;
+  readonly postsWait: (stream: string) => boolean;
   /** For measuring only, ms. */
   readonly now: () => number;
 }
@@ -62,9 +63,9 @@ export class BatchBuilder {
   #steps = 0;
 
   constructor(context: BatchContext) {
-    const { types, meter, cacheSet, evict } = context;
+    const { types, meter, cacheSet, evict, postsWait } = context;
     this.#context = context;
-    this.#writes = { cacheSet, evict, outlet: (type) => types.outlet(type), lost: () => meter.count('dead_letters') };
+    this.#writes = { cacheSet, evict, postsWait, outlet: (type) => types.outlet(type), lost: () => meter.count('dead_letters') };
   }
 
   /** `readAt` is Redis's time at the newest read: for the lateness of timers only. */

@@ -124,6 +124,7 @@ export class Engine {
       partitions: this.#partitions,
       readers: this.#readers,
       settle: (batches) => this.#settle(batches),
+      postsWait: (stream) => this.#outbox.postsWait(stream),
       announce: (announced) => publishAnnounced(announced, store, notices),
       lose: (partition, loss) => this.#lose(partition, loss),
     });
@@ -317,6 +318,7 @@ export class Engine {
       case 'isolate':
         this.#notices.tell('isolate', `The entry ${loss.ref} of partition ${number} was rejected after changes to the same actor; it is applied again, alone.`);
         return;
+      case 'refused': // told by the line that repeats the posts
       case 'overtaken': // part of the timer rule, nothing is wrong
         return;
     }

@@ -113,6 +113,11 @@ export class Outbox {
     return depth;
   }
 
+  /** Posts to this stream are still owed. */
+  postsWait(stream: string): boolean {
+    return this.#posts.waits(stream);
+  }
+
   /** How long something has been waiting while nothing was delivered, ms. */
   get stalledMs(): number {
     const now = this.#ports.clock.now();

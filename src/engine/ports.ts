@@ -118,6 +118,8 @@ export interface CommitRequest {
   readonly feed: readonly FeedPack[];
   /** JSON array of the commands and messages of this batch; absent when there are none. */
   readonly outbox?: string;
+  /** Entries for other systems' streams, those of a stream in their order. One that its stream refuses joins the outbox instead. */
+  readonly posts: readonly Post[];
   /** JSON of each dead letter without its id. */
   readonly deadLetters: readonly string[];
 }
@@ -138,8 +140,11 @@ export interface TimerWrites {
 }
 
 export type CommitResult =
-  /** Written now, or found written by an earlier try of the same commit id. `time` is Redis's; `heard`: which of `channels` have listeners. */
-  | { readonly kind: 'committed'; readonly time: number; readonly repeated: boolean; readonly heard: readonly string[] }
+  /**
+   * Written now, or found written by an earlier try of the same commit id. `time` is Redis's; `heard`: which of `channels` have listeners;
+   * `refused`: posts stand in the outbox because their stream did not take them.
+   */
+  | { readonly kind: 'committed'; readonly time: number; readonly repeated: boolean; readonly refused: boolean; readonly heard: readonly string[] }
   /** Another owner or epoch holds the partition. */
   | { readonly kind: 'fenced' }
   /** The stored newest commit is neither `previous` nor `id`: Redis lost or gained commits. Nothing was written. */

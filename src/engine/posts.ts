@@ -1,5 +1,6 @@
 /**
- * Delivers posts to other systems' streams: a line for each stream, one call for the heads of all of them.
+ * Delivers those posts to other systems' streams that could not go with their commit: a line for each stream, one call for the heads of
+ * all of them.
  *
  * 1. Within a line strictly in order; the head is repeated until it is taken in. (I1, I5)
  * 2. A line whose stream refuses is paused alone: neither another stream nor a message between actors waits for it. (I7)
@@ -57,6 +58,11 @@ export class PostLines<Item extends { readonly post: Post }> {
     if (line === undefined) this.#lines.set(stream, { items: [item], pausedUntil: -Infinity, pauseMs: PAUSE_MS });
     else line.items.push(item);
     this.#wakeup.wake();
+  }
+
+  /** Something is still owed to this stream. */
+  waits(stream: string): boolean {
+    return this.#lines.has(stream);
   }
 
   /** What a lost partition owed is its next owner's to deliver. */

@@ -20,8 +20,12 @@ import type { EngineSettings } from './settings.ts';
 import type { SourceReader } from './source-reader.ts';
 import { Wakeup } from './wakeup.ts';
 
-/** Why a partition is dropped. `ref`: the entry or timer that must be applied alone. `stored`: the newest commit that Redis has. */
+/**
+ * Why a partition is dropped. `ref`: the entry or timer that must be applied alone. `stored`: the newest commit that Redis has.
+ * `refused`: a stream took in no posts of a commit, which are in the stored outbox now; what was built meanwhile might overtake them.
+ */
 export type Loss =
+  | { readonly why: 'refused' }
   | { readonly why: 'fenced' }
   | { readonly why: 'diverged'; readonly stored: CommitId }
   | { readonly why: 'overtaken' }
@@ -39,6 +43,8 @@ export interface RoundsPorts {
   readonly readers: readonly SourceReader[];
   /** Pays what committed batches owe. */
   readonly settle: (batches: readonly Batch[]) => void;
+  /** Whether posts to this stream are still owed. */
+  readonly postsWait: (stream: string) => boolean;
   /** Tells what committed batches announce to those channels that have listeners. */
   readonly announce: (announced: readonly Announced[]) => void;
   /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
@@ -97,6 +103,7 @@ export class Rounds {
         cache.delete(key);
         loader.changed(key);
       },
+      postsWait: ports.postsWait,
       now: () => clock.now(),
     });
   }
@@ -257,20 +264,27 @@ export class Rounds {
   }
 
   async #commit(built: readonly Batch[], signal: AbortSignal): Promise<void> {
-    const { clock, meter } = this.#ports;
-    const batches = built.filter(({ partition }) => !partition.blocked);
-    for (const batch of built) if (batch.partition.blocked) this.#following.set(batch.partition, batch);
+    const { clock, meter, partitions } = this.#ports;
+    const ours = built.filter(({ partition }) => partitions[partition.number] === partition);
+    const batches = ours.filter(({ partition }) => !partition.blocked);
+    for (const batch of ours) if (batch.partition.blocked) this.#following.set(batch.partition, batch);
     if (batches.length === 0) return;
     const began = clock.now();
     const results = await this.#send(batches);
     meter.observe('commit_seconds', (clock.now() - began) / 1_000);
     const committed: Batch[] = [];
+    const refused: Batch[] = [];
     for (const [index, batch] of batches.entries()) {
       const result = results[index] ?? new Error('The store answered fewer commits than it was given.');
-      if (result instanceof Error) void this.#repeat(batch, signal);
-      else if (this.#conclude(batch, result)) committed.push(batch);
+      if (result instanceof Error) {
+        void this.#repeat(batch, signal);
+      } else if (this.#conclude(batch, result)) {
+        committed.push(batch);
+        if (isRefused(result)) refused.push(batch);
+      }
     }
     if (committed.length > 0) this.#ports.settle(committed);
+    for (const { partition } of refused) this.#ports.lose(partition, { why: 'refused' });
   }
 
   async #send(batches: readonly Batch[]): Promise<readonly (CommitResult | Error)[]> {
@@ -293,6 +307,7 @@ export class Rounds {
     }
     meter.count('commits');
     if (result.repeated) meter.count('commits_repeated');
+    if (!result.refused) meter.count('posts', batch.request.posts.length);
     for (const actor of batch.changed) if (partition.uncommitted.get(actor.key) === actor) partition.uncommitted.delete(actor.key);
     for (const key of batch.removed) if (partition.uncommitted.get(key) === null) partition.uncommitted.delete(key);
     if (result.heard.length > 0) announce(batch.owed.announced.filter((one) => result.heard.includes(one.announce.channel)));
@@ -312,7 +327,8 @@ export class Rounds {
       let [result] = await this.#send([batch]);
       while (result !== undefined && !(result instanceof Error) && this.#conclude(batch, result)) {
         settle([batch]);
-        batch = this.#following.get(partition);
+        if (isRefused(result)) this.#ports.lose(partition, { why: 'refused' });
+        batch = partitions[partition.number] === partition ? this.#following.get(partition) : undefined;
         this.#following.delete(partition);
         if (batch === undefined) break;
         [result] = await this.#send([batch]);
@@ -329,4 +345,8 @@ export class Rounds {
     const pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, FAILURE_PAUSE_MS * 2 ** Math.min(this.#failures++, 6));
     await clock.sleep(pauseMs * (0.5 + clock.random()), signal);
   }
+}
+
+function isRefused(result: CommitResult): boolean {
+  return result.kind === 'committed' && result.refused;
 }

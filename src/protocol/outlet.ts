@@ -1,8 +1,8 @@
 /**
  * An actor type that lives outside: a message to `<type>/<id>` becomes an entry of another system's stream.
  *
- * 1. Exactly once and in order per (partition, stream): the message is numbered in its commit, and the append drops numbers that it
- *    has seen. (I1, I5)
+ * 1. Exactly once and in order per (partition, stream): the entry is appended by the commit itself. One that its stream refuses goes by
+ *    the outbox; its number, by which the append drops repeats, was given to it in its commit. (I1, I5)
  * 2. The entry is made at the commit, so that what is delivered after a takeover is what was decided.
  */
 import type { MachineEvent } from './envelope.ts';

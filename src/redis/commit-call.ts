@@ -5,6 +5,7 @@ import type { CommitRequest, CommitResult, TimerWrites } from '../engine/ports.t
 import type { FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
 import { packToText } from './pack-text.ts';
+import { postSections } from './post-call.ts';
 
 /** Dead letters kept per partition. */
 export const DEAD_LETTERS_MAX = 10_000;
@@ -16,6 +17,8 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   const names = [own.meta, own.inbox, own.records, own.documents, own.timers, own.liveness, own.outbox, own.invoking, own.dead];
   for (const { type } of request.feed) names.push(own.feed(type));
   for (const { type, path } of [...adds, ...removes]) names.push(own.index(type, path));
+  const posts = postSections(request.posts);
+  for (const section of posts) names.push(...section.keys);
 
   const args: (string | number)[] = [
     request.owner,
@@ -31,7 +34,13 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
     adds.length,
     removes.length,
     request.channels.length,
+    posts.length,
+    posts.reduce((sum, section) => sum + section.args.length, posts.length),
   ];
+  for (const section of posts) {
+    args.push(section.args.length);
+    for (const value of section.args) args.push(value);
+  }
   pushMeta(args, request);
   pushPairs(args, request.records);
   const documentsAt = args.length;
@@ -62,9 +71,11 @@ export function readCommitReply(reply: unknown): CommitResult {
   const [code, value, ...heard] = reply as [number, number | string, ...string[]];
   switch (code) {
     case 1:
-      return { kind: 'committed', time: Number(value), repeated: false, heard };
+    case 5:
+      return { kind: 'committed', time: Number(value), repeated: false, refused: code === 5, heard };
     case 2:
-      return { kind: 'committed', time: Number(value), repeated: true, heard };
+    case 6:
+      return { kind: 'committed', time: Number(value), repeated: true, refused: code === 6, heard };
     case 3:
       return { kind: 'diverged', stored: String(value) };
     case 4:

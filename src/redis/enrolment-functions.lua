@@ -1,4 +1,3 @@
-#!lua name=@LIBRARY@
 -- Enrolments: the pace of polls, tokens, and whose a node's name is. Rules as in functions.lua.
 
 local function now_ms()

@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 import { Command, type Redis } from 'ioredis';
 import { RedisUnusableError } from '../protocol/errors.ts';
 
-export type FunctionName = 'commit' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
+export type FunctionName = 'commit' | 'post' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
 
 /** The functions of functions.lua. Another library has names of its own. */
 export interface FunctionCall<Name extends string = FunctionName> {
@@ -29,11 +29,11 @@ export interface FunctionLibrary<Name extends string = FunctionName> {
   call(client: Redis, calls: readonly FunctionCall<Name>[]): Promise<unknown[]>;
 }
 
-/** `files`: Lua texts of this folder that are one library together; the first begins with `#!lua name=@LIBRARY@`. */
-export function createFunctionLibrary<Name extends string = FunctionName>(files: readonly string[] = ['functions.lua']): FunctionLibrary<Name> {
+/** `files`: Lua texts of this folder that are one library together. They register their functions as `@LIBRARY@_<name>`. */
+export function createFunctionLibrary<Name extends string = FunctionName>(files: readonly string[]): FunctionLibrary<Name> {
   const template = files.map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('\n');
   const name = `castellan_${createHash('sha256').update(template).digest('hex').slice(0, 10)}`;
-  const text = template.replaceAll('@LIBRARY@', name);
+  const text = `#!lua name=${name}\n${template.replaceAll('@LIBRARY@', name)}`;
 
   const load = async (client: Redis): Promise<void> => {
     await client.call('FUNCTION', 'LOAD', 'REPLACE', text);

@@ -1,4 +1,3 @@
-#!lua name=@LIBRARY@
 -- Every write that must be atomic, as one Redis Function library.
 --
 -- 1. All checks come before the first write: Lua is isolated but not transactional, an error leaves earlier writes.
@@ -73,13 +72,15 @@ local function with_listened(reply, args, from)
 end
 
 -- Stores one batch of a partition.
--- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…
--- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes channels, then sections, each headed by
---       its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
+-- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…, those of
+--       post for each stream that gets posts…
+-- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes channels streams, number of values of the
+--       posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
 --       liveness gone, invoking, no longer invoking, actors that go, dead letters; for each feed: count pack; for each index to add to:
 --       number (score member)…; for each index to remove from: number member…; then the number of publications and for each:
 --       channel, place of the document in ARGV, bytes left out at its beginning, at its end; then the channels to ask after.
--- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners, {0} fenced, {3, stored} diverged, {4, entry} overtaken.
+-- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
+--       {6, …} the same when posts were refused and joined the outbox; {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
   local meta, inbox = keys[1], keys[2]
   local stored = redis.call('HMGET', meta, 'owner', 'epoch', 'commit')
@@ -87,7 +88,10 @@ local function commit(keys, args)
   local id = args[4]
   local newest = stored[3] or '0-0'
   local channels_at = #args - tonumber(args[13]) + 1
-  if newest == id then return with_listened({2, now_ms()}, args, channels_at) end
+  if newest == id then
+    local pack = redis.call('XRANGE', keys[7], id, id)[1]
+    return with_listened({ (pack and pack[2][2] or '') == args[8] and 2 or 6, now_ms() }, args, channels_at)
+  end
   if newest ~= args[3] then return {3, newest} end
   if args[5] ~= '' then
     local unread = redis.call('XRANGE', inbox, '(' .. args[6], '+', 'COUNT', 1)[1]
@@ -100,8 +104,7 @@ local function commit(keys, args)
   -- The streams first: only their ids could be refused, and then nothing else has been written.
   local feeds, adds, removes = tonumber(args[10]), tonumber(args[11]), tonumber(args[12])
   local time = args[7]
-  if args[8] ~= '' then redis.call('XADD', keys[7], id, 'p', args[8]) end
-  local at = 14
+  local streams, at = tonumber(args[14]), 16 + tonumber(args[15])
   local meta_count = tonumber(args[at])
   local meta_at = at + 1
   at = meta_at + meta_count
@@ -122,6 +125,13 @@ local function commit(keys, args)
     redis.call('XADD', keys[9 + feed], id, 'n', args[at], 't', time, 'p', args[at + 1])
     at = at + 2
   end
+  local refused = streams > 0 and take_in_committed(keys, 10 + feeds + adds + removes, args, 16, streams) or {}
+  local pack = args[8]
+  if #refused > 0 then
+    local items = table.concat(refused, ',')
+    pack = pack == '' and '[' .. items .. ']' or string.sub(pack, 1, -2) .. ',' .. items .. ']'
+  end
+  if pack ~= '' then redis.call('XADD', keys[7], id, 'p', pack) end
   if meta_count > CHUNK then
     spread('HSET', meta, args, meta_at, meta_count)
     redis.call('HSET', meta, 'commit', id, 'time', time, 'inbox', args[6])
@@ -146,7 +156,7 @@ local function commit(keys, args)
   end
   publish_documents(args, at + 1, tonumber(args[at]))
   if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
-  return with_listened({1, now_ms()}, args, channels_at)
+  return with_listened({ #refused > 0 and 5 or 1, now_ms() }, args, channels_at)
 end
 
 -- Drops what is too old or too much from the dedupe ids: a bounded number of them, at least as many as this call added.

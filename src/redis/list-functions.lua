@@ -1,4 +1,3 @@
-#!lua name=@LIBRARY@
 -- Leases of readers, and taking items from other systems' lists, as one Redis Function library. The rules are those of functions.lua.
 --
 -- 1. An item's number is its place in the processing list plus the counter of those that were settled: it is the same until the item

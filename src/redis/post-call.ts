@@ -8,7 +8,9 @@ import type { Post } from '../protocol/outlet.ts';
 import type { FunctionCall } from './function-library.ts';
 import { wavesOf } from './waves.ts';
 
-/** One library; in this order, for the later files use what the first defines. */
+/** The engine's library; in this order, for the later files use what the earlier define. */
+export const ENGINE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'functions.lua'] as const;
+/** The library of the queues. */
 export const QUEUE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'queue-look.lua'] as const;
 export type QueueFunctionName = 'post' | 'pump' | 'set_gate' | 'withdraw' | 'view_queue' | 'look' | 'scan_foreign' | 'note_look' | 'tidy_queue';
 
@@ -21,12 +23,35 @@ export function postKeys(stream: string): readonly [stream: string, posts: strin
   return [stream, `{${stream}}:posts`, `{${stream}}:gate`, `{${stream}}:held`, `{${stream}}:held:entries`];
 }
 
+/** Posts of one stream and one length, for a commit. `args`: the arguments of `post`. */
+export interface PostSection {
+  readonly keys: readonly string[];
+  readonly args: (string | number)[];
+}
+
+/** Groups the posts of a commit, which is bounded as a whole. */
+export function postSections(posts: readonly Post[]): readonly PostSection[] {
+  const sections = new Map<string, PostSection>();
+  for (const post of posts) {
+    const name = `${post.maxLength ?? ''} ${post.stream}`;
+    let section = sections.get(name);
+    if (section === undefined) sections.set(name, (section = { keys: postKeys(post.stream), args: [post.maxLength ?? ''] }));
+    pushPost(section.args, post);
+  }
+  return [...sections.values()];
+}
+
+function pushPost(args: (string | number)[], { from, number, priority, member, fields }: Post): void {
+  args.push(from, number, priority ?? '-', member ?? '', fields.length);
+  for (const field of fields) args.push(field);
+}
+
 /** Entries of one stream and one length, in order. */
 export interface PostBatch {
   readonly stream: string;
   /** Places in the caller's list. */
   readonly positions: readonly number[];
-  readonly call: FunctionCall<QueueFunctionName>;
+  readonly call: FunctionCall<'post'>;
 }
 
 /** Cuts posts into calls: in order per stream, none too large. */
@@ -43,17 +68,13 @@ export function postBatches(posts: readonly Post[]): readonly PostBatch[] {
     }
     batch.positions.push(position);
     batch.bytes += bytes;
-    batch.args.push(post.from, post.number, post.priority ?? '-', post.member ?? '', post.fields.length);
-    for (const field of post.fields) batch.args.push(field);
+    pushPost(batch.args, post);
   }
   return batches;
 }
 
 /** Invariant 1. `send` makes its calls in one pipeline; an Error stands in the place of one that failed. */
-export async function sendPosts(
-  posts: readonly Post[],
-  send: (calls: readonly FunctionCall<QueueFunctionName>[]) => Promise<unknown[]>,
-): Promise<(Error | undefined)[]> {
+export async function sendPosts(posts: readonly Post[], send: (calls: readonly FunctionCall<'post'>[]) => Promise<unknown[]>): Promise<(Error | undefined)[]> {
   const results: (Error | undefined)[] = posts.map(() => undefined);
   const failed = new Map<string, Error>();
   for (const wave of wavesOf(postBatches(posts), ({ stream }) => stream)) {

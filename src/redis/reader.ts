@@ -12,6 +12,7 @@ import { decodeRecord } from '../protocol/stored-record.ts';
 import { BLOCK_MS_MAX } from './clients.ts';
 import { createDeadLetterReader } from './dead-letter-reader.ts';
 import { createFunctionLibrary, requireAll, runPipeline, type FunctionCall } from './function-library.ts';
+import { ENGINE_LIBRARY_FILES } from './post-call.ts';
 import { createIndexReader } from './index-reader.ts';
 import { timerMember, type Keys } from './keys.ts';
 import { packFromText } from './pack-text.ts';
@@ -32,7 +33,7 @@ export interface ReaderConnections {
 }
 
 export function createRedisReader({ client, blocking, keys }: ReaderConnections): RedisReader {
-  const library = createFunctionLibrary();
+  const library = createFunctionLibrary(ENGINE_LIBRARY_FILES);
   const run = async (commands: readonly Command[]): Promise<unknown[]> => requireAll(await runPipeline(client, commands));
 
   const getActors = async (actors: readonly ActorKey[]): Promise<(StoredView | undefined)[]> => {

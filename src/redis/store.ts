@@ -12,7 +12,7 @@ import { partitionOf } from '../protocol/ids.ts';
 import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
 import { createFunctionLibrary, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
-import { QUEUE_LIBRARY_FILES, sendPosts, type QueueFunctionName } from './post-call.ts';
+import { ENGINE_LIBRARY_FILES, sendPosts } from './post-call.ts';
 import { createRetention } from './retention.ts';
 import { readPartitionState } from './partition-state.ts';
 import { watchServer } from './server-watch.ts';
@@ -39,9 +39,8 @@ const STRAY_PARTITION = 0;
 
 /** A store whose functions are loaded. The client is the caller's, who also closes it. */
 export async function createRedisStore(client: Redis, keys: Keys, settings: Partial<StoreSettings> = {}): Promise<EngineStore> {
-  const library = createFunctionLibrary();
-  const queues = createFunctionLibrary<QueueFunctionName>(QUEUE_LIBRARY_FILES);
-  await guard('load functions', Promise.all([library.load(client), queues.load(client)]));
+  const library = createFunctionLibrary(ENGINE_LIBRARY_FILES);
+  await guard('load functions', library.load(client));
   const watch = await guard('tell which server it is', watchServer(client));
   const { dedupeWindowMs, dedupeIdsMax, cursorLengthMax } = { ...DEFAULT_STORE_SETTINGS, ...settings };
   const call = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => {
@@ -221,10 +220,7 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
     },
 
     async post(posts) {
-      const replies = await sendPosts(posts, async (calls) => {
-        await watch.unknown();
-        return guard('post', queues.call(client, calls));
-      });
+      const replies = await sendPosts(posts, (calls) => call('post', calls));
       return replies.map((reply) => reply && unusable('post', reply));
     },
 

@@ -1,4 +1,3 @@
-#!lua name=@LIBRARY@
 -- What is told to users, and to the agent of their rebalance jobs. Rules as in functions.lua.
 
 -- At most so many events dropped by one call: a bounded pause.

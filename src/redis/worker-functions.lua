@@ -1,4 +1,3 @@
-#!lua name=@LIBRARY@
 -- What workers write, as one Redis Function library. Rules as in functions.lua.
 
 local CHUNK = 4000

@@ -36,6 +36,7 @@ function fixture({ settings = {}, withSource = false, missing = new Set() }: Opt
     meter,
     find: (owner, key) => (missing.has(key) ? undefined : (owner.uncommitted.get(key) ?? null)),
     cacheSet: () => undefined,
+    postsWait: () => false,
     evict: () => undefined,
     now: () => 0,
   });

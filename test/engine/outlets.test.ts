@@ -87,6 +87,7 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
   const types = new HostedTypes([{ registered: registerActorType(definition), executors: {}, ...host }], [queue]);
   const partition = new Partition(1, 'engine', { ...EMPTY_STATE, epoch: EPOCH }, sources, 1_000_000);
   const meter = new Meter();
+  const waiting = new Set<string>();
   const builder = new BatchBuilder({
     types,
     settings: DEFAULT_SETTINGS,
@@ -94,6 +95,7 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
     find: (owner, key) => owner.uncommitted.get(key) ?? null,
     cacheSet: () => undefined,
     evict: () => undefined,
+    postsWait: (stream) => waiting.has(stream),
     now: () => 0,
   });
   let sequence = 0;
@@ -108,6 +110,7 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
     meter,
     build,
     builder,
+    waiting,
     /** Events of the inbox, read at that time and applied. */
     apply: (at: number, ...events: readonly (readonly [id: string, event: MachineEvent])[]): Batch => {
       const entries = events.map(
@@ -133,21 +136,31 @@ describe('a message to an outlet', () => {
     const { apply } = fixture();
     const { owed, request } = apply(100, ['a', claim], ['b', claim]);
     const post = { priority: 0, from: 1 };
-    expect(owed.outbox).toEqual([
-      { post: { ...post, stream: 'jobs:a', fields: ['what', 'job', 'from', 'job/a', 'at', '100'], member: 'job/a', number: `${EPOCH}-1` } },
-      { post: { ...post, stream: 'jobs:b', fields: ['what', 'job', 'from', 'job/b', 'at', '100'], member: 'job/b', number: `${EPOCH}-2` } },
+    expect(request.posts).toEqual([
+      { ...post, stream: 'jobs:a', fields: ['what', 'job', 'from', 'job/a', 'at', '100'], member: 'job/a', number: `${EPOCH}-1` },
+      { ...post, stream: 'jobs:b', fields: ['what', 'job', 'from', 'job/b', 'at', '100'], member: 'job/b', number: `${EPOCH}-2` },
     ]);
-    expect(JSON.parse(request.outbox ?? '')).toEqual(owed.outbox);
+    expect(owed.outbox).toEqual([]);
+    expect(request.outbox).toBeUndefined();
     expect(request.sent).toEqual({});
     const next = apply(150, ['a', end], ['a', claim]);
-    expect(next.owed.outbox).toMatchObject([{ post: { stream: 'jobs:a', number: `${EPOCH}-3` } }]);
+    expect(next.request.posts).toMatchObject([{ stream: 'jobs:a', number: `${EPOCH}-3` }]);
+  });
+
+  it('waits in the outbox behind those that its stream has not taken', () => {
+    const { apply, waiting } = fixture();
+    waiting.add('jobs:a');
+    const { owed, request } = apply(100, ['a', claim], ['b', claim]);
+    expect(owed.outbox).toMatchObject([{ post: { stream: 'jobs:a', number: `${EPOCH}-1` } }]);
+    expect(JSON.parse(request.outbox ?? '')).toEqual(owed.outbox);
+    expect(request.posts).toMatchObject([{ stream: 'jobs:b', number: `${EPOCH}-2` }]);
   });
 
   it('goes the same way when it was delayed', () => {
     const { apply, partition, build } = fixture();
-    expect(apply(100, ['a', { type: 'later' }]).owed.outbox).toEqual([]);
+    expect(apply(100, ['a', { type: 'later' }]).request.posts).toEqual([]);
     partition.takeInbox([], 500, 200);
-    expect(build().owed.outbox).toMatchObject([{ post: { stream: 'jobs:a', fields: ['what', 'later', 'from', 'job/a', 'at', '120'] } }]);
+    expect(build().request.posts).toMatchObject([{ stream: 'jobs:a', fields: ['what', 'later', 'from', 'job/a', 'at', '120'] }]);
   });
 
   it.each([
@@ -157,6 +170,7 @@ describe('a message to an outlet', () => {
     const { apply, partition, meter } = fixture();
     const { owed, request } = apply(100, [id, claim]);
     expect(owed.outbox).toEqual([]);
+    expect(request.posts).toEqual([]);
     expect(request.deadLetters.map((json) => JSON.parse(json) as unknown)).toEqual([
       {
         at: 100,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { EngineStore, PartitionState } from '../../src/engine/ports.ts';
+import type { CommitRequest, EngineStore, PartitionState } from '../../src/engine/ports.ts';
 import { PARTITION_COUNT, type ActorKey } from '../../src/protocol/ids.ts';
 import type { Post } from '../../src/protocol/outlet.ts';
 import { emptyCommit } from './requests.ts';
@@ -29,6 +29,42 @@ export function keepSuite(suite: SuiteContext): void {
       const numbers = Array.from({ length: 1_300 }, (_, index) => `1-${index + 1}`);
       await suite.store.post(numbers.map((number) => entry('out:many', 1, number)));
       expect(await numbersIn('out:many')).toEqual(numbers);
+    });
+
+    it('takes in those of a commit with it, once, and leaves in the outbox what a stream refuses', async () => {
+      const partition = suite.freshPartition();
+      const state = await suite.own(partition);
+      await suite.harness.refuse('out:refusing');
+      const refused = entry('out:refusing', partition, `${state.epoch}-2`, {
+        fields: ['of', '2', 'quoted', '"ä"\n'],
+        priority: 0,
+        member: 'job/x',
+        maxLength: 7,
+      });
+      const first: CommitRequest = {
+        ...emptyCommit(partition, state, 1),
+        outbox: '[{"message":1}]',
+        posts: [
+          entry('out:taken', partition, `${state.epoch}-1`),
+          refused,
+          entry('out:taken', partition, `${state.epoch}-3`, { priority: 0, member: 'job/y' }),
+        ],
+      };
+      expect(await suite.commitOne(first)).toMatchObject({ kind: 'committed', repeated: false, refused: true });
+      expect(await suite.commitOne(first)).toMatchObject({ kind: 'committed', repeated: true, refused: true });
+      const second: CommitRequest = { ...emptyCommit(partition, state, 2), previous: first.id, posts: [entry('out:taken', partition, `${state.epoch}-4`)] };
+      expect(await suite.commitOne(second)).toMatchObject({ kind: 'committed', repeated: false, refused: false });
+      expect(await suite.commitOne(second)).toMatchObject({ kind: 'committed', repeated: true, refused: false });
+      expect(await numbersIn('out:taken')).toEqual([`${state.epoch}-1`, `${state.epoch}-3`, `${state.epoch}-4`]);
+      const third: CommitRequest = { ...emptyCommit(partition, state, 3), previous: second.id, posts: [refused] };
+      expect(await suite.commitOne(third)).toMatchObject({ kind: 'committed', refused: true });
+      const { outbox } = await suite.own(partition);
+      expect(outbox.map(([id, pack]) => [id, JSON.parse(pack) as unknown])).toEqual([
+        [first.id, [{ message: 1 }, { post: refused }]],
+        [third.id, [{ post: refused }]],
+      ]);
+      const [failure] = await suite.store.post([refused]);
+      expect(failure).toBeInstanceOf(Error);
     });
 
     it('trims to about the length that the entry names', async () => {

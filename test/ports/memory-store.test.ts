@@ -15,6 +15,7 @@ storeSuite('memory', async () => {
     addToSource: async (stream, fields) => redis.addToSource(stream, fields),
     ringSources: async () => redis.ringSources(),
     stream: async (key) => [...redis.posted(key), ...redis.source(key).after(STREAM_START)],
+    refuse: async (key) => void redis.refusing.add(key),
     deadLetters: async (partition) =>
       redis
         .partition(partition)

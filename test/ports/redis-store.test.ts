@@ -25,6 +25,7 @@ storeSuite('Redis', async () => {
     addToSource: async (stream, fields) => (await client.xadd(stream, '*', ...fields)) as string,
     ringSources: async () => void (await client.spublish(keys.sourcesBell, '1')),
     stream: (key) => client.xrange(key, '-', '+'),
+    refuse: async (key) => void (await client.set(key, 'no stream')),
     deadLetters: async (partition) => (await client.xrange(keys.partition(partition).dead, '-', '+')).map(([, fields]) => fields[1] as string),
     feed: async (partition, type) => (await client.xrange(keys.partition(partition).feed(type), '-', '+')).map(([id, fields]) => [id, fields[5] as string]),
     index: async (partition, type, path) => {

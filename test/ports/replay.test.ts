@@ -36,7 +36,7 @@ describe('the memory store beside real Redis', () => {
       const { log, memory } = await walk(seed);
       const kinds = new Set(log.flatMap((entry) => (entry.kind === 'commit' ? [kindOf(entry)] : [])));
       // A walk that never met one of the answers would compare nothing.
-      expect([...kinds].sort()).toEqual(['committed', 'diverged', 'fenced', 'overtaken', 'repeated']);
+      expect([...kinds].sort()).toEqual(['committed', 'diverged', 'fenced', 'overtaken', 'refused', 'repeated']);
       const keys = createKeys(`replay-${seed}`);
       expect(await replayOnRedis(log, memory, { client, keys, store: await createRedisStore(client, keys) })).toEqual([]);
     });
@@ -48,7 +48,7 @@ describe('the memory store beside real Redis', () => {
     const store = await createRedisStore(client, keys);
     const at = log.findIndex((entry) => entry.kind === 'commit' && entry.result.kind === 'fenced');
     const wrongReply = log.map((entry, index): Recorded =>
-      index === at && entry.kind === 'commit' ? { ...entry, result: { kind: 'committed', time: 0, repeated: false, heard: [] } } : entry,
+      index === at && entry.kind === 'commit' ? { ...entry, result: { kind: 'committed', time: 0, repeated: false, refused: false, heard: [] } } : entry,
     );
     expect(await replayOnRedis(wrongReply, memory, { client, keys, store })).toMatchObject([{ at, redis: { kind: 'fenced' } }]);
     const again = createKeys('planted-state');
@@ -58,7 +58,8 @@ describe('the memory store beside real Redis', () => {
 });
 
 function kindOf({ result }: Extract<Recorded, { kind: 'commit' }>): string {
-  return result.kind === 'committed' && result.repeated ? 'repeated' : result.kind;
+  if (result.kind !== 'committed') return result.kind;
+  return result.refused ? 'refused' : result.repeated ? 'repeated' : result.kind;
 }
 
 /** Two engines take partitions from one another, commit, repeat, fork and fall behind, as chance will have it. */
@@ -91,6 +92,7 @@ async function walk(seed: number): Promise<{ readonly log: readonly Recorded[]; 
       invoking: { add: some(own), remove: [] },
       feed: random() < 0.7 ? [{ type: 'node', count: 1, pack: JSON.stringify([random()]) }] : [],
       ...(random() < 0.3 ? { outbox: JSON.stringify([random()]) } : {}),
+      posts: random() < 0.5 ? [{ stream: pick(['walk:a', 'walk:b']), from: partition, number: `1-${now}`, fields: ['n', String(now)], priority: 0 }] : [],
       deadLetters: random() < 0.2 ? ['{"code":"bad"}'] : [],
       applied: random() < 0.3 ? { [pick(PARTITIONS)]: Math.floor(random() * 10) } : {},
       sources: random() < 0.3 ? { s: { id: `${now}-0`, watermark: now, observed: now } } : {},
@@ -104,6 +106,8 @@ async function walk(seed: number): Promise<{ readonly log: readonly Recorded[]; 
     const name = `${owner}:${partition}`;
     const view = views.get(name);
     const chance = random();
+    if (random() < 0.5) memory.refusing.add(pick(['walk:a', 'walk:b']));
+    if (random() < 0.2) memory.refusing.clear();
     if (chance < 0.25) {
       await store.append([{ actor: pick(ACTORS), event: { type: 'go', step }, source: 'library' }]);
     } else if (!view || chance < 0.35) {

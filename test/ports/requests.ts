@@ -45,6 +45,7 @@ export function emptyCommit(partition: number, state: PartitionState, number: nu
     index: { add: [], remove: [] },
     invoking: { add: [], remove: [] },
     feed: [],
+    posts: [],
     deadLetters: [],
   };
 }

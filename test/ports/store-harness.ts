@@ -12,6 +12,8 @@ export interface StoreHarness {
   ringSources(): Promise<void>;
   /** Entries of any stream that is not ours. */
   stream(key: string): Promise<readonly StreamEntry[]>;
+  /** Makes a stream that is not ours take no entries: its key is of another type. */
+  refuse(key: string): Promise<void>;
   /** JSON texts of the partition's dead letters, oldest first. */
   deadLetters(partition: number): Promise<readonly string[]>;
   /** Ids and packs of one feed. */

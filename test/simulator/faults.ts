@@ -19,6 +19,8 @@ export interface Faults {
   readonly pause: number;
   /** Per virtual second: Redis is away for a while. */
   readonly outage: number;
+  /** Per virtual second: a stream of another system takes nothing for a while. */
+  readonly refusal: number;
   /** A ring of the doorbell is lost. */
   readonly deaf: number;
   /** An effect fails. */
@@ -38,6 +40,7 @@ export const NO_FAULTS: Faults = {
   slowMs: 0,
   pause: 0,
   outage: 0,
+  refusal: 0,
   deaf: 0,
   effect: 0,
   resend: 0,
@@ -59,5 +62,6 @@ export function drawFaults(chance: Chance): Faults {
     effect: sometimes(0.6, 0.5),
     resend: sometimes(0.6, 0.4),
     engines: chance.is(0.5) ? 2 : 1,
+    refusal: sometimes(0.5, 0.3),
   };
 }

@@ -16,6 +16,7 @@ import type {
   TimerWrites,
 } from '../../src/engine/ports.ts';
 import { compareEntryIds, millisecondsOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
+import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryStream } from './memory-stream.ts';
 
 export interface DedupeLimits {
@@ -56,15 +57,19 @@ export class MemoryPartition {
     return feed;
   }
 
-  commit(request: CommitRequest, now: number): CommitResult {
+  /** `refused`: those of the posts that their streams do not take, as items of the outbox. */
+  commit(request: CommitRequest, now: number, refused: readonly Post[] = []): CommitResult {
     if (this.owner !== request.owner || this.epoch !== request.epoch) return { kind: 'fenced' };
-    if (this.commitId === request.id) return { kind: 'committed', time: now, repeated: true, heard: [] };
+    if (this.commitId === request.id)
+      return { kind: 'committed', time: now, repeated: true, refused: this.#outboxOf(request.id) !== request.outbox, heard: [] };
     if (this.commitId !== request.previous) return { kind: 'diverged', stored: this.commitId };
     if (request.firedThrough !== undefined) {
       const unread = this.inbox.after(request.inbox, 1)[0];
       if (unread && millisecondsOf(unread[0]) < request.firedThrough) return { kind: 'overtaken', entry: unread[0] };
     }
-    if (request.outbox !== undefined) this.outbox.add(['p', request.outbox], request.id);
+    const items = [...(JSON.parse(request.outbox ?? '[]') as unknown[]), ...refused.map((post) => ({ post }))];
+    const outbox = refused.length === 0 ? request.outbox : JSON.stringify(items);
+    if (outbox !== undefined) this.outbox.add(['p', outbox], request.id);
     for (const { type, count, pack } of request.feed) this.feed(type).add(['n', String(count), 't', String(request.time), 'p', pack], request.id);
     this.commitId = request.id;
     this.time = request.time;
@@ -86,7 +91,12 @@ export class MemoryPartition {
     for (const [type, path, key, enteredAt] of request.index.add) this.#index(type, path).set(key, enteredAt);
     for (const [type, path, key] of request.index.remove) this.#index(type, path).delete(key);
     this.inbox.trim(request.inbox, 'before');
-    return { kind: 'committed', time: now, repeated: false, heard: [] };
+    return { kind: 'committed', time: now, repeated: false, refused: refused.length > 0, heard: [] };
+  }
+
+  /** The outbox's entry of that commit. */
+  #outboxOf(commit: string): string | undefined {
+    return this.outbox.after(STREAM_START).find(([id]) => id === commit)?.[1][1];
   }
 
   append(fields: readonly string[], dedupeId: string | undefined, now: number, limits: DedupeLimits): { readonly id: string; readonly repeated: boolean } {

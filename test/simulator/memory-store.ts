@@ -21,7 +21,8 @@ export type Gate = (name: keyof EngineStore, phase: 'before' | 'after', detail?:
 export type Recorded =
   | { readonly kind: 'lease'; readonly partition: number; readonly owner: string | null; readonly epoch: number }
   | { readonly kind: 'appended'; readonly partition: number; readonly id: string; readonly fields: readonly string[] }
-  | { readonly kind: 'commit'; readonly request: CommitRequest; readonly result: CommitResult }
+  /** `refusing`: the streams that took no posts then. */
+  | { readonly kind: 'commit'; readonly request: CommitRequest; readonly result: CommitResult; readonly refusing: readonly string[] }
   | { readonly kind: 'acknowledged'; readonly request: Acknowledgement; readonly result: boolean };
 
 type Acknowledgement = Parameters<EngineStore['acknowledge']>[0];
@@ -49,6 +50,8 @@ export class MemoryRedis {
   readonly replies: { readonly to: string; readonly entry: string; readonly outcome: Outcome }[] = [];
   readonly #sources = new Map<string, MemoryStream>();
   readonly #listeners = new Set<Ring>();
+  /** Streams of other systems that take nothing: their keys are of another type. */
+  readonly refusing = new Set<string>();
   /** Channels on which somebody listens. */
   readonly listened = new Set<string>();
   readonly #outside = new Map<string, { readonly entries: MemoryStream; readonly newest: Map<number, string> }>();
@@ -92,14 +95,25 @@ export class MemoryRedis {
     return this.#outside.get(stream)?.entries.after(STREAM_START) ?? [];
   }
 
-  /** One post, taken in if its number is the newest of its partition. */
-  post({ stream, fields, from, number, maxLength }: Post): void {
+  /** One post of an outbox, taken in if its number is the newest of its partition. */
+  post(post: Post): void {
+    if (this.refusing.has(post.stream)) throw new Error(`The stream ${post.stream} takes nothing.`);
+    const { newest } = this.#outsideOf(post.stream);
+    if (compareEntryIds(post.number, newest.get(post.from) ?? STREAM_START) <= 0) return;
+    this.#takeIn(post);
+    newest.set(post.from, post.number);
+  }
+
+  #takeIn({ stream, fields, maxLength }: Post): void {
+    const { entries } = this.#outsideOf(stream);
+    entries.add(fields, { now: this.now() });
+    if (maxLength !== undefined) entries.cap(maxLength);
+  }
+
+  #outsideOf(stream: string): { readonly entries: MemoryStream; readonly newest: Map<number, string> } {
     let outside = this.#outside.get(stream);
     if (outside === undefined) this.#outside.set(stream, (outside = { entries: new MemoryStream(), newest: new Map() }));
-    if (compareEntryIds(number, outside.newest.get(from) ?? STREAM_START) <= 0) return;
-    outside.entries.add(fields, { now: this.now() });
-    outside.newest.set(from, number);
-    if (maxLength !== undefined) outside.entries.cap(maxLength);
+    return outside;
   }
 
   trimSource(stream: string): void {
@@ -122,11 +136,16 @@ export class MemoryRedis {
   }
 
   commit(request: CommitRequest): CommitResult {
-    const answer = this.partition(request.partition).commit(request, this.now());
+    const answer = this.partition(request.partition).commit(
+      request,
+      this.now(),
+      request.posts.filter(({ stream }) => this.refusing.has(stream)),
+    );
     const heard = request.channels.filter((channel) => this.listened.has(channel));
     const result: CommitResult = answer.kind === 'committed' ? { ...answer, heard } : answer;
-    this.#options.record?.({ kind: 'commit', request, result });
+    this.#options.record?.({ kind: 'commit', request, result, refusing: [...this.refusing] });
     if (result.kind === 'committed' && !result.repeated) {
+      for (const post of request.posts) if (!this.refusing.has(post.stream)) this.#takeIn(post);
       for (const { channel, document, skip, drop } of request.publications) {
         const [, json] = request.documents[document] ?? ['', ''];
         this.published.push([

@@ -25,10 +25,13 @@ export interface ReplayTarget {
   readonly store: EngineStore;
 }
 
-/** Replays onto empty keys. The first differences, at most ten; none: both stores answered and ended alike. */
+/** Replays onto empty keys, and empties the streams that get posts. The first differences, at most ten; none: both stores answered and ended alike. */
 export async function replayOnRedis(log: readonly Recorded[], memory: MemoryRedis, { client, keys, store }: ReplayTarget): Promise<readonly Difference[]> {
   const differences: Difference[] = [];
   const touched = new Set<number>();
+  const refused = new Set<string>();
+  const streams = new Set(log.flatMap((entry) => (entry.kind === 'commit' ? entry.request.posts.map(({ stream }) => stream) : [])));
+  if (streams.size > 0) await client.del([...streams]);
   for (const [at, entry] of log.entries()) {
     if (differences.length >= 10) return differences;
     switch (entry.kind) {
@@ -40,6 +43,7 @@ export async function replayOnRedis(log: readonly Recorded[], memory: MemoryRedi
         break;
       case 'commit': {
         touched.add(entry.request.partition);
+        await refuseAlike(entry, refused, client);
         const [answer] = await store.commit([entry.request]);
         if (!answer || answer instanceof Error) throw answer ?? new Error('Nothing was answered.');
         if (!isDeepStrictEqual(withoutTime(answer), withoutTime(entry.result))) {
@@ -94,11 +98,28 @@ function withoutTime(result: CommitResult): unknown {
   return result.kind === 'committed' ? { ...result, time: 0 } : result;
 }
 
-/** Sets and hashes have no order of their own. */
+/** Streams that took nothing then are keys of another type now, and the other way round. */
+async function refuseAlike({ request, refusing }: Extract<Recorded, { kind: 'commit' }>, refused: Set<string>, client: Redis): Promise<void> {
+  for (const { stream } of request.posts) {
+    if (refusing.includes(stream) === refused.has(stream)) continue;
+    await client.del(stream);
+    if (refused.delete(stream)) continue;
+    await client.set(stream, 'no stream');
+    refused.add(stream);
+  }
+}
+
+/** Sets and hashes have no order of their own, and the fields of a refused post neither. */
 function sorted(state: PartitionState): PartitionState {
   return {
     ...state,
+    outbox: state.outbox.map(([id, pack]) => [id, JSON.stringify(JSON.parse(pack), inOrder)]),
     invoking: [...state.invoking].sort(),
     retries: [...state.retries].sort((left, right) => (left.key < right.key ? -1 : 1)),
   };
+}
+
+function inOrder(_name: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1)));
 }

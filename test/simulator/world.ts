@@ -15,12 +15,12 @@ import { decodePack } from '../../src/protocol/feed-pack.ts';
 import { STREAM_START } from '../../src/protocol/ids.ts';
 import type { Transition } from '../../src/protocol/record.ts';
 import { drawFaults, NO_FAULTS, type Faults } from './faults.ts';
-import { GONE_MS, KEEP_VISITORS, OBSERVATION_GAP_MS, out, workloadTypes } from './machines.ts';
+import { GONE_MS, KEEP_VISITORS, OBSERVATION_GAP_MS, out, streamOf, workloadTypes } from './machines.ts';
 import { MemoryRedis, type MemoryRedisOptions, type Recorded } from './memory-store.ts';
 import { SimulatedProcess, type Surroundings } from './process.ts';
 import { chanceOf, type Chance } from './random.ts';
 import { Scheduler } from './scheduler.ts';
-import { beats, nothingExpected, runAgent, runPoisoner, runSender, type Expected } from './workload.ts';
+import { beats, nothingExpected, runAgent, runPoisoner, runSender, STREAMS, type Expected } from './workload.ts';
 
 const BEGINNING_MS = 1_700_000_000_000;
 /** Faults go on for so long, at least and at most. */
@@ -154,6 +154,7 @@ class World implements Surroundings {
     this.#trouble(troubleEnd);
     await scheduler.run(troubleEnd, () => false);
     this.#calm = true;
+    this.redis.refusing.clear();
     this.note('calm');
     await scheduler.run(end, () => false);
     await scheduler.run(troubleEnd + REST_MS_MAX, () => sending.left === 0 && this.#rests());
@@ -264,16 +265,18 @@ class World implements Surroundings {
     }
   }
 
-  /** Once a virtual second: a pause, an outage; none lasts into the calm. */
+  /** Once a virtual second: a pause, an outage, a stream that takes nothing for that second; none lasts into the calm. */
   #trouble(end: number): void {
     this.scheduler.in(1_000, () => {
       if (this.#calm) return;
       const chance = this.#chance;
-      const { pause, outage } = this.#drawn;
+      const { pause, outage, refusal } = this.#drawn;
       const mostMs = end - this.scheduler.now;
       const one = this.#running[chance.between(0, this.#running.length - 1)];
       if (chance.is(pause)) one?.process.pause(Math.min(mostMs, chance.between(100, 4 * LEASE_MS)));
       if (chance.is(outage)) this.#downUntil = this.scheduler.now + Math.min(mostMs, chance.between(100, 6_000));
+      this.redis.refusing.clear();
+      if (chance.is(refusal)) this.redis.refusing.add(streamOf(String(chance.between(1, STREAMS))));
       this.#trouble(end);
     });
   }
