@@ -1,7 +1,7 @@
 /** Whether a record of another machine version fits the present machine: see restore.ts, invariant 2. */
 import type { AnyMachineSnapshot } from 'xstate';
 import type { ActorRecord } from '../protocol/record.ts';
-import { activeNodes } from './interpreter.ts';
+import { activeNodes } from './xstate-views.ts';
 import { sameJson } from './json-exact.ts';
 import { childPath, type Live } from './run.ts';
 

@@ -1,5 +1,6 @@
 /**
- * The only file that knows how XState interprets a machine, so that its next major version is a change of this file.
+ * How XState interprets a machine is known here, in plain-transitions.ts and in xstate-views.ts, and nowhere else: its next major version
+ * is a change of these files.
  *
  * 1. Nothing here runs an effect: actions are collected, child actors are inert references.
  * 2. One scope serves all steps of an actor type; a step is synchronous, so it is never shared by two.
@@ -8,7 +9,9 @@
 import type { AnyActorRef, AnyMachineSnapshot, AnyStateMachine } from 'xstate';
 import { evaluateGuard } from 'xstate/guards';
 import type { MachineEvent } from '../protocol/envelope.ts';
+import { PlainTransitions } from './plain-transitions.ts';
 import { StepRefusal } from './refusal.ts';
+import { activeNodes, rootOf, stateNodes, type CollectedAction, type StateNodeView } from './xstate-views.ts';
 import { isActorReference } from './json-exact.ts';
 
 /** Enough for any honest chain of eventless transitions and messages between children; an endless one ends within milliseconds. */
@@ -16,13 +19,6 @@ export const MICROSTEPS_MAX = 1_000;
 
 /** XState's session id of every inert reference; a child that has it as its id was spawned without one. */
 export const NO_ID = 'castellan:no-id';
-
-/** An action that XState resolved and did not run. */
-export interface CollectedAction {
-  readonly type: string;
-  readonly params: unknown;
-  readonly exec: unknown;
-}
 
 /** What a machine's code sees as `self`: its id, and nothing that could act. */
 export class Self {
@@ -80,6 +76,7 @@ export class Interpreter {
   readonly #scope;
   /** First snapshots of machines whose start runs no action and takes no transition. */
   readonly #quietStarts = new WeakMap<AnyStateMachine, AnyMachineSnapshot>();
+  readonly #plain = new WeakMap<AnyStateMachine, PlainTransitions>();
   #actions: CollectedAction[] = [];
 
   constructor() {
@@ -105,7 +102,12 @@ export class Interpreter {
 
   /** One macrostep. What it wants done is told by {@link takeActions}. Throws what the machine's code threw. */
   transition(machine: AnyStateMachine, snapshot: AnyMachineSnapshot, event: MachineEvent, self: Self): AnyMachineSnapshot {
-    return machine.transition(snapshot, event, this.#enter(self)) as AnyMachineSnapshot;
+    const scope = this.#enter(self);
+    const plain = this.#plainOf(machine);
+    const short = plain.take(snapshot, event, scope, this.#actions);
+    if (short !== undefined) return short;
+    const after = machine.transition(snapshot, event, scope) as AnyMachineSnapshot;
+    return plain.learn(snapshot, event, after, scope, this.#actions);
   }
 
   /**
@@ -121,6 +123,7 @@ export class Interpreter {
     }
     const snapshot = machine.getInitialSnapshot(this.#enter(self), input) as AnyMachineSnapshot;
     if (snapshot.status === 'error') throw snapshot.error;
+    this.#plainOf(machine).meet(snapshot);
     if (this.#actions.length === 0 && startsQuietly(machine, snapshot)) this.#quietStarts.set(machine, snapshot);
     return snapshot;
   }
@@ -133,7 +136,15 @@ export class Interpreter {
   restore(machine: AnyStateMachine, persisted: PersistedSnapshot, children: Iterable<readonly [id: string, src: string]>, self: Self): AnyMachineSnapshot {
     const references: Record<string, unknown> = {};
     for (const [id, src] of children) references[id] = { snapshot: { status: 'active' }, src };
-    return machine.restoreSnapshot({ ...persisted, children: references } as never, this.#enter(self)) as AnyMachineSnapshot;
+    const snapshot = machine.restoreSnapshot({ ...persisted, children: references } as never, this.#enter(self)) as AnyMachineSnapshot;
+    this.#plainOf(machine).meet(snapshot);
+    return snapshot;
+  }
+
+  #plainOf(machine: AnyStateMachine): PlainTransitions {
+    let plain = this.#plain.get(machine);
+    if (plain === undefined) this.#plain.set(machine, (plain = new PlainTransitions(machine)));
+    return plain;
   }
 
   #enter(self: Self): never {
@@ -261,45 +272,6 @@ function persistReferences(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(persistReferences);
   if (isActorReference(value)) return { xstate$$type: 1, id: value.id };
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, persistReferences(field)]));
-}
-
-/** The part of XState's state nodes that the kernel reads. */
-export interface StateNodeView {
-  readonly id: string;
-  readonly path: readonly string[];
-  readonly type: 'atomic' | 'compound' | 'parallel' | 'final' | 'history';
-  readonly parent: StateNodeView | undefined;
-  readonly states: { readonly [key: string]: StateNodeView };
-  readonly entry: readonly unknown[];
-  readonly exit: readonly unknown[];
-  readonly initial: { readonly target: readonly StateNodeView[]; readonly actions: readonly unknown[] } | undefined;
-  readonly always: readonly TransitionView[] | undefined;
-  readonly after: readonly (TransitionView & { readonly eventType: string; readonly delay: string | number })[];
-  readonly transitions: ReadonlyMap<string, readonly TransitionView[]>;
-  readonly invoke: readonly { readonly id: string; readonly src: string; readonly systemId?: string; readonly onSnapshot?: unknown }[];
-  readonly config: { readonly invoke?: unknown; readonly route?: unknown; readonly context?: unknown; readonly initial?: unknown };
-  next(snapshot: AnyMachineSnapshot, event: MachineEvent): unknown;
-}
-
-export interface TransitionView {
-  readonly target: readonly StateNodeView[] | undefined;
-  readonly actions: readonly unknown[];
-  readonly guard: unknown;
-  readonly reenter: boolean;
-}
-
-export function rootOf(machine: AnyStateMachine): StateNodeView {
-  return machine.root as unknown as StateNodeView;
-}
-
-/** All state nodes of a machine, parents first. */
-export function* stateNodes(node: StateNodeView): Generator<StateNodeView> {
-  yield node;
-  for (const child of Object.values(node.states)) yield* stateNodes(child);
-}
-
-export function activeNodes(snapshot: AnyMachineSnapshot): readonly StateNodeView[] {
-  return (snapshot as unknown as { readonly _nodes: readonly StateNodeView[] })._nodes;
 }
 
 export function childrenOf(snapshot: AnyMachineSnapshot): { readonly [id: string]: AnyActorRef | undefined } {

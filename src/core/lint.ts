@@ -7,7 +7,8 @@
 import type { AnyStateMachine } from 'xstate';
 import type { ActorTypeDefinition } from './actor-type.ts';
 import { SET_DOCUMENT } from './actor-type.ts';
-import { kindOfLogic, rootOf, stateNodes, type StateNodeView } from './interpreter.ts';
+import { kindOfLogic } from './interpreter.ts';
+import { rootOf, stateNodes, type StateNodeView } from './xstate-views.ts';
 import { actionFaults, guardFaults, type LintScope } from './lint-actions.ts';
 import { jsonFault } from './json-exact.ts';
 

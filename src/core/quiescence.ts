@@ -4,7 +4,8 @@
 import type { AnyActorRef, AnyMachineSnapshot } from 'xstate';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import type { Json } from '../protocol/json.ts';
-import { childrenOf, NO_ID, type CollectedAction } from './interpreter.ts';
+import { childrenOf, NO_ID } from './interpreter.ts';
+import type { CollectedAction } from './xstate-views.ts';
 import { jsonFault } from './json-exact.ts';
 import { perform, type Tree } from './plan.ts';
 import { childPath, invocationKey, parentPath, type Part, type Run } from './run.ts';

@@ -4,7 +4,8 @@
 import type { AnyStateMachine } from 'xstate';
 import { MachineNotDurableError } from '../protocol/errors.ts';
 import { SET_DOCUMENT, type ActorTypeDefinition } from './actor-type.ts';
-import { inertCopy, Interpreter, kindOfLogic, rootOf, stateNodes, type StateNodeView } from './interpreter.ts';
+import { inertCopy, Interpreter, kindOfLogic } from './interpreter.ts';
+import { rootOf, stateNodes, type StateNodeView } from './xstate-views.ts';
 import { definitionFaults, machineFaults } from './lint.ts';
 
 /** What a child is made from. */

@@ -1,6 +1,6 @@
 /** Which atomic states an actor is in, and since when. */
 import type { AnyMachineSnapshot } from 'xstate';
-import { activeNodes } from './interpreter.ts';
+import { activeNodes } from './xstate-views.ts';
 import type { PreparedMachine } from './registration.ts';
 
 /** When each active atomic state was entered (ms since the epoch, step time), by state path. */
