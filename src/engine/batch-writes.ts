@@ -16,6 +16,7 @@ import type { MessageCommand } from '../protocol/command.ts';
 import { EXCERPT_LENGTH } from '../protocol/dead-letter.ts';
 import type { Outlet, OutletEntry, Post } from '../protocol/outlet.ts';
 import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
+import type { Announced, Announcements } from './announcements.ts';
 import type { HostedType } from './actor-types.ts';
 import type { Partition } from './partition.ts';
 import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
@@ -33,13 +34,8 @@ export interface Owed {
   readonly replies: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[];
   /** Actors whose invocations may have started or ended: their records before and after. */
   readonly invoking: readonly { readonly key: ActorKey; readonly before: ActorRecord | null; readonly after: ActorRecord }[];
-  /** Transitions of the types that announce theirs. */
-  readonly announced: readonly Announced[];
-}
-
-export interface Announced {
-  readonly announce: NonNullable<HostedType['announce']>;
-  readonly transitions: readonly Transition[];
+  /** What its types announce and the commit does not tell. */
+  readonly untold: readonly Announced[];
 }
 
 export interface Batch {
@@ -61,6 +57,7 @@ export interface WritesContext {
   readonly outlet: (type: string) => Outlet | undefined;
   /** Earlier posts of this stream are still owed: later ones may not overtake them. */
   readonly postsWait: (stream: string) => boolean;
+  readonly announcements: Pick<Announcements, 'isHeard' | 'messages'>;
   /** A dead letter was written that no entry caused. */
   readonly lost: () => void;
 }
@@ -279,11 +276,13 @@ export class BatchWrites {
     }
     const feed: FeedPack[] = [];
     const packs: PackAddress[] = [];
-    const announced: Announced[] = [];
+    const announcing: Announced[] = [];
+    const untold: Announced[] = [];
     for (const [type, { hosted, transitions }] of this.#transitions) {
       feed.push({ type, count: transitions.length, pack: encodePack(transitions) });
       packs.push({ partition: partition.number, type, id: this.id, count: transitions.length });
-      if (hosted.announce !== undefined) announced.push({ announce: hosted.announce, transitions });
+      const { announce } = hosted;
+      if (announce !== undefined) (this.#context.announcements.isHeard(announce.channel) ? announcing : untold).push({ announce, transitions });
     }
     const request: CommitRequest = {
       partition: partition.number,
@@ -301,7 +300,8 @@ export class BatchWrites {
       documents,
       removed: [...this.#removed.keys()],
       publications,
-      channels: announced.length === 0 ? NO_CHANNELS : [...new Set(announced.map(({ announce }) => announce.channel))],
+      announcements: announcing.flatMap((announced) => this.#context.announcements.messages(announced)),
+      channels: channelsOf([...announcing, ...untold]),
       timers: timerWrites(this.#timers),
       liveness: timerWrites(this.#liveness),
       index,
@@ -311,10 +311,14 @@ export class BatchWrites {
       posts: this.#posts,
       deadLetters: this.#deadLetters,
     };
-    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking, announced };
+    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking, untold };
     const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
     return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }
+}
+
+function channelsOf(announced: readonly Announced[]): readonly string[] {
+  return announced.length === 0 ? NO_CHANNELS : [...new Set(announced.map(({ announce }) => announce.channel))];
 }
 
 function isKept({ keep }: HostedType, { entered }: ActorRecord): boolean {

@@ -30,6 +30,7 @@ export interface BatchContext {
   /** The actor must be read from the store before it is used again. */
   readonly evict: (key: ActorKey) => void;
   readonly postsWait: (stream: string) => boolean;
+  readonly announcements: WritesContext['announcements'];
   /** For measuring only, ms. */
   readonly now: () => number;
 }
@@ -63,9 +64,9 @@ export class BatchBuilder {
   #steps = 0;
 
   constructor(context: BatchContext) {
-    const { types, meter, cacheSet, evict, postsWait } = context;
+    const { types, meter, cacheSet, evict, postsWait, announcements } = context;
     this.#context = context;
-    this.#writes = { cacheSet, evict, postsWait, outlet: (type) => types.outlet(type), lost: () => meter.count('dead_letters') };
+    this.#writes = { cacheSet, evict, postsWait, announcements, outlet: (type) => types.outlet(type), lost: () => meter.count('dead_letters') };
   }
 
   /** `readAt` is Redis's time at the newest read: for the lateness of timers only. */

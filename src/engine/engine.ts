@@ -12,7 +12,7 @@ import type { ChannelSource, ListSource, StreamSource } from '../protocol/source
 import { ActorCache } from './actor-cache.ts';
 import { ChannelReader } from './channel-reader.ts';
 import { readList } from './list-reader.ts';
-import { publishAnnounced } from './announcements.ts';
+import { Announcements } from './announcements.ts';
 import { HostedTypes, type HostedType } from './actor-types.ts';
 import type { Batch } from './batch-writes.ts';
 import { Invocations } from './invocations.ts';
@@ -125,7 +125,7 @@ export class Engine {
       readers: this.#readers,
       settle: (batches) => this.#settle(batches),
       postsWait: (stream) => this.#outbox.postsWait(stream),
-      announce: (announced) => publishAnnounced(announced, store, notices),
+      announcements: new Announcements(store, notices),
       lose: (partition, loss) => this.#lose(partition, loss),
     });
     const fenced = (partition: number): void => this.#close(partition);

@@ -80,6 +80,11 @@ export class Loader {
     for (const key of [...this.#loading.keys()]) if (partitionOf(key) === partition) this.#loading.delete(key);
   }
 
+  /** Takes in what was read of actors beside their entries. It must be what is stored. */
+  take(partition: Partition, actors: readonly StoredActor[]): void {
+    for (const actor of actors) if (this.find(partition, actor.key) === undefined && isAddress(actor.key)) this.#hold(actor);
+  }
+
   /** Asks for what the coming batches of these partitions need and nobody has asked for yet. */
   request(partitions: readonly Partition[]): void {
     const requests: LoadRequest[] = [];
@@ -132,10 +137,15 @@ export class Loader {
     const keys = new Set<ActorKey>();
     for (const key of asked) {
       if (partition.uncommitted.has(key) || cache.get(key) !== undefined || this.#held.has(key) || this.#loading.has(key)) continue;
-      if (key.includes('/')) keys.add(key);
+      if (isAddress(key)) keys.add(key);
     }
     return [...keys];
   }
+}
+
+/** What a foreign writer appended may be for anything. */
+function isAddress(key: string): boolean {
+  return key.includes('/');
 }
 
 function actorOf(member: string): ActorKey {

@@ -14,7 +14,8 @@ import type { Post } from '../protocol/outlet.ts';
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
 export interface ReadRequest {
-  readonly inboxes: readonly { readonly partition: number; readonly after: string }[];
+  /** `withActors`: what is stored of the actors that the entries are for is answered too. */
+  readonly inboxes: readonly { readonly partition: number; readonly after: string; readonly withActors?: boolean }[];
   /** `binary`: of these the fields' bytes are answered, one character each. */
   readonly sources: readonly { readonly stream: string; readonly after: string; readonly binary?: true }[];
   /** At most so many entries of each inbox. */
@@ -28,6 +29,8 @@ export interface ReadResult {
   readonly time: number;
   /** In the order of the request. Fewer entries than asked for: all that had been appended by `time - 1`. */
   readonly inboxes: readonly (readonly StreamEntry[])[];
+  /** In the order of the request; empty where they were not asked for. */
+  readonly actors: readonly (readonly StoredActor[])[];
   readonly sources: readonly {
     readonly entries: readonly StreamEntry[];
     /** The oldest id that the stream still holds; null when it is empty or missing. */
@@ -106,6 +109,8 @@ export interface CommitRequest {
   readonly removed: readonly ActorKey[];
   /** What of the documents is told on pub/sub channels when the commit is written: best effort, nobody may listen. */
   readonly publications: readonly DocumentPublication[];
+  /** Messages told when the commit is written: best effort, nobody may listen. */
+  readonly announcements: readonly (readonly [channel: string, message: string])[];
   /** Channels of which the answer says whether anybody listens. */
   readonly channels: readonly string[];
   readonly timers: TimerWrites;

@@ -9,9 +9,10 @@
  * 4. A commit that is refused costs the partition's memory: it is made anew from the store. (I4)
  */
 import type { ActorCache } from './actor-cache.ts';
+import type { Announcements } from './announcements.ts';
 import type { HostedTypes } from './actor-types.ts';
 import { BatchBuilder } from './batch.ts';
-import type { Announced, Batch } from './batch-writes.ts';
+import type { Batch } from './batch-writes.ts';
 import { Loader } from './loader.ts';
 import type { Meter } from './meter.ts';
 import type { Overdue, Partition } from './partition.ts';
@@ -45,8 +46,7 @@ export interface RoundsPorts {
   readonly settle: (batches: readonly Batch[]) => void;
   /** Whether posts to this stream are still owed. */
   readonly postsWait: (stream: string) => boolean;
-  /** Tells what committed batches announce to those channels that have listeners. */
-  readonly announce: (announced: readonly Announced[]) => void;
+  readonly announcements: Announcements;
   /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
   readonly lose: (partition: Partition, loss: Loss) => void;
 }
@@ -58,10 +58,14 @@ const FAILURE_PAUSE_MS_MAX = 1_000;
 const AHEAD_BATCHES = 2;
 /** A source is not read further while a partition has so many rounds of it unapplied. */
 const SOURCE_ROUNDS_PENDING_MAX = 2;
+/** So few partitions rang that their actors are read with the entries: one round trip less on a quiet machine. */
+const QUIET_PARTITIONS_MAX = 4;
 
 interface Reading {
   readonly request: ReadRequest;
   readonly partitions: readonly Partition[];
+  /** Of each partition: the newest commit when the read was sent; undefined when what is stored was not all that there was. */
+  readonly settledAt: readonly (CommitId | undefined)[];
   readonly readers: readonly SourceReader[];
   readonly answer: Promise<ReadResult | Error>;
 }
@@ -104,6 +108,7 @@ export class Rounds {
         loader.changed(key);
       },
       postsWait: ports.postsWait,
+      announcements: ports.announcements,
       now: () => clock.now(),
     });
   }
@@ -190,8 +195,10 @@ export class Rounds {
     const sourcesRung = this.#sourcesRung;
     this.#sourcesRung = false;
     const open = readers.filter((reader) => reader.position !== null && this.#hasRoom(owned, reader));
+    const quiet = wanted.length <= QUIET_PARTITIONS_MAX;
+    const settledAt = wanted.map((one) => (quiet && one.uncommitted.size === 0 ? one.commit : undefined));
     const request: ReadRequest = {
-      inboxes: wanted.map((one) => ({ partition: one.number, after: one.inboxRead })),
+      inboxes: wanted.map((one, index) => ({ partition: one.number, after: one.inboxRead, withActors: settledAt[index] !== undefined })),
       sources: open.map(({ source: { stream, binary }, position }) => ({ stream, after: position as string, ...(binary === undefined ? {} : { binary }) })),
       count: settings.inboxReadCount,
       sourceCount: settings.sourceReadCount,
@@ -202,7 +209,7 @@ export class Rounds {
       this.#ports.meter.count('read_failures');
       return error instanceof Error ? error : new Error(String(error));
     });
-    return { request, partitions: wanted, readers: open, answer };
+    return { request, partitions: wanted, settledAt, readers: open, answer };
   }
 
   #wantsRead(partition: Partition, poll: boolean, soon: number): boolean {
@@ -238,6 +245,8 @@ export class Rounds {
       if (partitions[partition.number] !== partition) continue;
       if (partition.inboxRead !== reading.request.inboxes[index]?.after) continue;
       partition.takeInbox(answer.inboxes[index] ?? [], settings.inboxReadCount, answer.time);
+      // What was read beside them is what is stored only if nothing was built since.
+      if (reading.settledAt[index] === partition.commit) this.#loader.take(partition, answer.actors[index] ?? []);
     }
     for (const [index, reader] of reading.readers.entries()) {
       const read = answer.sources[index];
@@ -299,7 +308,7 @@ export class Rounds {
   /** True when the batch is committed. */
   #conclude(batch: Batch, result: CommitResult): boolean {
     const { partition } = batch;
-    const { meter, lose, announce } = this.#ports;
+    const { meter, lose, announcements } = this.#ports;
     if (result.kind !== 'committed') {
       meter.count(result.kind);
       lose(partition, result.kind === 'diverged' ? { why: 'diverged', stored: result.stored } : { why: result.kind });
@@ -310,7 +319,7 @@ export class Rounds {
     if (!result.refused) meter.count('posts', batch.request.posts.length);
     for (const actor of batch.changed) if (partition.uncommitted.get(actor.key) === actor) partition.uncommitted.delete(actor.key);
     for (const key of batch.removed) if (partition.uncommitted.get(key) === null) partition.uncommitted.delete(key);
-    if (result.heard.length > 0) announce(batch.owed.announced.filter((one) => result.heard.includes(one.announce.channel)));
+    announcements.answered(batch.request.channels, result.heard, batch.owed.untold);
     return true;
   }
 

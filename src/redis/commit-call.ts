@@ -63,6 +63,8 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   args.push(request.publications.length);
   // The function's arguments count from 1, and a section is headed by its length.
   for (const { channel, document, skip, drop } of request.publications) args.push(channel, documentsAt + 3 + 2 * document, skip, drop);
+  args.push(request.announcements.length * 2);
+  for (const [channel, message] of request.announcements) args.push(channel, message);
   args.push(...request.channels);
   return { name: 'commit', keys: names, args };
 }

@@ -11,7 +11,8 @@ import { readFileSync } from 'node:fs';
 import { Command, type Redis } from 'ioredis';
 import { RedisUnusableError } from '../protocol/errors.ts';
 
-export type FunctionName = 'commit' | 'post' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
+export type FunctionName =
+  'commit' | 'post' | 'read_inbox' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
 
 /** The functions of functions.lua. Another library has names of its own. */
 export interface FunctionCall<Name extends string = FunctionName> {
@@ -78,6 +79,6 @@ export function requireAll(replies: unknown[]): unknown[] {
   return replies;
 }
 
-function isFunctionMissing(reply: unknown): boolean {
+export function isFunctionMissing(reply: unknown): boolean {
   return reply instanceof Error && reply.message.includes('Function not found');
 }

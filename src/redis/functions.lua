@@ -78,7 +78,8 @@ end
 --       posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
 --       liveness gone, invoking, no longer invoking, actors that go, dead letters; for each feed: count pack; for each index to add to:
 --       number (score member)…; for each index to remove from: number member…; then the number of publications and for each:
---       channel, place of the document in ARGV, bytes left out at its beginning, at its end; then the channels to ask after.
+--       channel, place of the document in ARGV, bytes left out at its beginning, at its end; then announcements (channel message), headed
+--       by their number of values; then the channels to ask after.
 -- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
 --       {6, …} the same when posts were refused and joined the outbox; {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
@@ -154,9 +155,34 @@ local function commit(keys, args)
   for index = 1, removes do
     at = spread('ZREM', keys[9 + feeds + adds + index], args, at + 1, tonumber(args[at]))
   end
-  publish_documents(args, at + 1, tonumber(args[at]))
+  local publications = tonumber(args[at])
+  publish_documents(args, at + 1, publications)
+  at = at + 1 + publications * 4
+  for message = at + 1, at + tonumber(args[at]), 2 do redis.call('PUBLISH', args[message], args[message + 1]) end
   if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
   return with_listened({ #refused > 0 and 5 or 1, now_ms() }, args, channels_at)
+end
+
+-- Entries of an inbox, and what is stored of the actors that they are for.
+-- KEYS  inbox records
+-- ARGV  after count
+-- Returns {entries, actor, record|false, …}.
+local function read_inbox(keys, args)
+  local entries = redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])
+  local reply, actors, known = { entries }, {}, {}
+  for _, entry in ipairs(entries) do
+    local actor = entry[2][1]
+    if not known[actor] then
+      known[actor] = true
+      actors[#actors + 1] = actor
+    end
+  end
+  if #actors == 0 then return reply end
+  for index, record in ipairs(redis.call('HMGET', keys[2], unpack(actors))) do
+    reply[index * 2] = actors[index]
+    reply[index * 2 + 1] = record
+  end
+  return reply
 end
 
 -- Drops what is too old or too much from the dedupe ids: a bounded number of them, at least as many as this call added.
@@ -378,5 +404,6 @@ redis.register_function({ function_name = '@LIBRARY@_renew', callback = renew, f
 redis.register_function({ function_name = '@LIBRARY@_release', callback = release, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_acknowledge', callback = acknowledge, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_trim', callback = trim, flags = { 'allow-oom' } })
+redis.register_function({ function_name = '@LIBRARY@_read_inbox', callback = read_inbox, flags = { 'no-writes' } })
 redis.register_function({ function_name = '@LIBRARY@_list_packs', callback = list_packs, flags = { 'no-writes' } })
 redis.register_function({ function_name = '@LIBRARY@_describe', callback = describe, flags = { 'no-writes' } })

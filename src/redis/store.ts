@@ -5,12 +5,22 @@
  * 2. A method that rejects does so with RedisUnusableError and has perhaps taken effect; repeating it is safe (I1).
  */
 import { Command, type Redis } from 'ioredis';
-import type { AcquireResult, AppendResult, CommitResult, EngineStore, NumberedEnvelope, PackAddress, ReadResult, StreamEntry } from '../engine/ports.ts';
+import type {
+  AcquireResult,
+  AppendResult,
+  CommitResult,
+  EngineStore,
+  NumberedEnvelope,
+  PackAddress,
+  ReadResult,
+  StoredActor,
+  StreamEntry,
+} from '../engine/ports.ts';
 import { InvalidEventError, RedisUnusableError } from '../protocol/errors.ts';
 import { encodeInboxEntry, EVENT_BYTES_MAX } from '../protocol/inbox-entry.ts';
-import { partitionOf } from '../protocol/ids.ts';
+import { partitionOf, type ActorKey } from '../protocol/ids.ts';
 import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
-import { createFunctionLibrary, runPipeline, type FunctionCall } from './function-library.ts';
+import { createFunctionLibrary, isFunctionMissing, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
 import { ENGINE_LIBRARY_FILES, sendPosts } from './post-call.ts';
 import { createRetention } from './retention.ts';
@@ -73,16 +83,24 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
     async read({ inboxes, sources, count, sourceCount }): Promise<ReadResult> {
       const [limit, sourceLimit] = [String(count), String(sourceCount)];
       const commands = [command('time')];
-      for (const { partition, after } of inboxes) commands.push(command('xrange', keys.partition(partition).inbox, `(${after}`, '+', 'COUNT', limit));
+      for (const { partition, after, withActors } of inboxes) {
+        const { inbox, records } = keys.partition(partition);
+        if (withActors) commands.push(library.command({ name: 'read_inbox', keys: [inbox, records], args: [after, limit] }));
+        else commands.push(command('xrange', inbox, `(${after}`, '+', 'COUNT', limit));
+      }
       for (const { stream, after, binary } of sources) {
         const entries = ['xrange', stream, `(${after}`, '+', 'COUNT', sourceLimit] as const;
         commands.push(binary ? bytesCommand(...entries) : command(...entries), command('xrange', stream, '-', '+', 'COUNT', '1'));
       }
-      const replies = throwFirst('read', await run('read', commands));
+      const answers = await run('read', commands);
+      // The next try finds them.
+      if (answers.some(isFunctionMissing)) await guard('load functions', library.load(client));
+      const replies = throwFirst('read', answers);
       const firstSource = 1 + inboxes.length;
       return {
         time: milliseconds(replies[0] as (string | number)[]),
-        inboxes: replies.slice(1, firstSource) as StreamEntry[][],
+        inboxes: inboxes.map(({ withActors }, index) => (withActors ? (replies[index + 1] as InboxReply)[0] : (replies[index + 1] as StreamEntry[]))),
+        actors: inboxes.map(({ withActors }, index) => (withActors ? actorsIn(replies[index + 1] as InboxReply) : NO_ACTORS)),
         sources: sources.map((_, index) => ({
           entries: replies[firstSource + index * 2] as StreamEntry[],
           firstId: (replies[firstSource + index * 2 + 1] as StreamEntry[])[0]?.[0] ?? null,
@@ -232,6 +250,13 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
 
     ...createRetention({ keys, run: async (what, commands) => throwFirst(what, await run(what, commands)), call: callAll }),
   };
+}
+
+type InboxReply = readonly [entries: readonly StreamEntry[], ...actors: (string | null)[]];
+const NO_ACTORS: readonly StoredActor[] = [];
+
+function actorsIn([, ...flat]: InboxReply): readonly StoredActor[] {
+  return Array.from({ length: flat.length / 2 }, (_, index) => ({ key: flat[index * 2] as ActorKey, record: flat[index * 2 + 1] ?? null }));
 }
 
 interface AppendEntry {

@@ -1,4 +1,7 @@
 /** One batch of one partition: the order of what it takes in, the times of its steps, and what it refuses to guess. */
+import { Announcements } from '../../src/engine/announcements.ts';
+import { Notices } from '../../src/engine/notices.ts';
+import { ManualClock } from './manual-clock.ts';
 import { describe, expect, it } from 'vitest';
 import { registerActorType } from '../../src/core/kernel.ts';
 import { HostedTypes } from '../../src/engine/actor-types.ts';
@@ -38,6 +41,7 @@ function fixture({ settings = {}, withSource = false, missing = new Set() }: Opt
     cacheSet: () => undefined,
     postsWait: () => false,
     evict: () => undefined,
+    announcements: new Announcements({ publish: async () => undefined }, new Notices(new ManualClock(), () => undefined)),
     now: () => 0,
   });
   let sequence = 0;

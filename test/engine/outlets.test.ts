@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { ActorTypeDefinition } from '../../src/core/actor-type.ts';
 import { registerActorType } from '../../src/core/kernel.ts';
 import { HostedTypes, type HostedType } from '../../src/engine/actor-types.ts';
-import { publishAnnounced } from '../../src/engine/announcements.ts';
+import { Announcements } from '../../src/engine/announcements.ts';
 import { BatchBuilder, type BuildResult } from '../../src/engine/batch.ts';
 import type { Batch } from '../../src/engine/batch-writes.ts';
 import { Meter } from '../../src/engine/meter.ts';
@@ -88,6 +88,10 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
   const partition = new Partition(1, 'engine', { ...EMPTY_STATE, epoch: EPOCH }, sources, 1_000_000);
   const meter = new Meter();
   const waiting = new Set<string>();
+  const published: (readonly [string, string])[] = [];
+  const warnings: string[] = [];
+  const notices = new Notices(new ManualClock(), (text) => void warnings.push(text));
+  const announcements = new Announcements({ publish: async (messages) => void published.push(...messages) }, notices);
   const builder = new BatchBuilder({
     types,
     settings: DEFAULT_SETTINGS,
@@ -95,6 +99,7 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
     find: (owner, key) => owner.uncommitted.get(key) ?? null,
     cacheSet: () => undefined,
     evict: () => undefined,
+    announcements,
     postsWait: (stream) => waiting.has(stream),
     now: () => 0,
   });
@@ -111,6 +116,9 @@ function fixture(host: Partial<HostedType> = {}, sources: readonly StreamSource[
     build,
     builder,
     waiting,
+    announcements,
+    published,
+    warnings,
     /** Events of the inbox, read at that time and applied. */
     apply: (at: number, ...events: readonly (readonly [id: string, event: MachineEvent])[]): Batch => {
       const entries = events.map(
@@ -214,15 +222,32 @@ describe('an announcement', () => {
         return [`${key} ${to as string}`];
       },
     };
-    const { apply } = fixture({ announce });
+    const { apply, announcements, published, warnings } = fixture({ announce });
     const { request, owed } = apply(100, ['a', claim], ['a', { type: 'progress', step: 1 }], ['a', end], ['bad', claim], ['b', claim]);
     expect(request.channels).toEqual(['updates']);
-    const published: (readonly [string, string])[] = [];
-    const warnings: string[] = [];
-    const notices = new Notices(new ManualClock(), (text) => void warnings.push(text));
-    publishAnnounced(owed.announced, { publish: async (messages) => void published.push(...messages) }, notices);
+    announcements.answered(request.channels, ['updates'], owed.untold);
     expect(published.map(([, message]) => message)).toEqual(['job/a processing', 'job/a done', 'job/b processing']);
     expect(warnings).toEqual(['What job/bad announces on updates could not be made: not this one']);
+  });
+
+  it('goes with the commit while its channel is known to be heard', () => {
+    const announce = { channel: 'updates', message: ({ key, to }: { readonly key: ActorKey; readonly to: unknown }) => [`${key} ${to as string}`] };
+    const { apply, announcements, published } = fixture({ announce });
+    announcements.answered(['updates'], ['updates'], []);
+    const { request, owed } = apply(100, ['a', claim], ['a', end]);
+    expect([request.announcements, request.channels, owed.untold]).toEqual([
+      [
+        ['updates', 'job/a processing'],
+        ['updates', 'job/a done'],
+      ],
+      ['updates'],
+      [],
+    ]);
+    announcements.answered(['updates'], [], []);
+    const next = apply(150, ['a', claim]);
+    expect([next.request.announcements, next.owed.untold.length]).toEqual([[], 1]);
+    announcements.answered(['updates'], [], next.owed.untold);
+    expect(published).toEqual([]);
   });
 
   it('asks after no channel when there is nothing to tell', () => {

@@ -23,6 +23,17 @@ export function appendSuite(suite: SuiteContext): void {
           [two, [actor, '{"type":"go"}', 'd', 'fields', 'c', '1:2-3:4', 't', '00-ab', 'r', 'me']],
         ],
       ]);
+      const beside = await suite.store.read({
+        inboxes: [
+          { partition, after: '0-0', withActors: true },
+          { partition, after: '0-0' },
+        ],
+        sources: [],
+        count: 10,
+        sourceCount: 10,
+      });
+      expect(beside.inboxes).toEqual([inboxes[0], inboxes[0]]);
+      expect(beside.actors).toEqual([[{ key: actor, record: null }], []]);
       const later = await suite.store.read({ inboxes: [{ partition, after: one }], sources: [], count: 1, sourceCount: 10 });
       expect(later.inboxes[0]?.map(([id]) => id)).toEqual([two]);
       const short = await suite.store.read({ inboxes: [{ partition, after: '0-0' }], sources: [], count: 1, sourceCount: 10 });

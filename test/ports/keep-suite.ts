@@ -160,6 +160,18 @@ export function keepSuite(suite: SuiteContext): void {
   });
 
   describe('the channels of a commit', () => {
+    it('are told its announcements, once', async () => {
+      const partition = suite.freshPartition();
+      const state = await suite.own(partition);
+      const told = ['one', 'zwei “ä”'].map((message) => ['suite:announced', message] as const);
+      const request = { ...emptyCommit(partition, state, 1), announcements: told, channels: ['suite:announced'] };
+      const heard = await suite.harness.hear('suite:announced', 2, async () => {
+        expect(await suite.commitOne(request)).toMatchObject({ kind: 'committed', heard: ['suite:announced'] });
+        expect(await suite.commitOne(request)).toMatchObject({ repeated: true });
+      });
+      expect(heard).toEqual(['one', 'zwei “ä”']);
+    });
+
     it('are answered with those that have listeners, also when the commit is repeated', async () => {
       const partition = suite.freshPartition();
       const state = await suite.own(partition);

@@ -39,6 +39,7 @@ export function emptyCommit(partition: number, state: PartitionState, number: nu
     documents: [],
     removed: [],
     publications: [],
+    announcements: [],
     channels: [],
     timers: { set: [], remove: [] },
     liveness: { set: [], remove: [] },

@@ -6,10 +6,20 @@
  *    is lost) or never resolve (the engine died there). Between two gates an operation is atomic.
  * 3. Nothing here reads a real clock or draws chance.
  */
-import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, PackAddress, ReadResult, StreamEntry } from '../../src/engine/ports.ts';
+import type {
+  AppendResult,
+  CommitRequest,
+  CommitResult,
+  Doorbell,
+  EngineStore,
+  PackAddress,
+  ReadResult,
+  StoredActor,
+  StreamEntry,
+} from '../../src/engine/ports.ts';
 import { InvalidEventError } from '../../src/protocol/errors.ts';
 import type { Envelope, Outcome } from '../../src/protocol/envelope.ts';
-import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START } from '../../src/protocol/ids.ts';
+import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
 import { encodeInboxEntry, EVENT_BYTES_MAX } from '../../src/protocol/inbox-entry.ts';
 import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryPartition, type DedupeLimits } from './memory-partition.ts';
@@ -146,6 +156,7 @@ export class MemoryRedis {
     this.#options.record?.({ kind: 'commit', request, result, refusing: [...this.refusing] });
     if (result.kind === 'committed' && !result.repeated) {
       for (const post of request.posts) if (!this.refusing.has(post.stream)) this.#takeIn(post);
+      this.published.push(...request.announcements);
       for (const { channel, document, skip, drop } of request.publications) {
         const [, json] = request.documents[document] ?? ['', ''];
         this.published.push([
@@ -157,6 +168,13 @@ export class MemoryRedis {
       }
     }
     return result;
+  }
+
+  /** What is stored of the actors that entries of an inbox are for, each once. */
+  actorsIn(number: number, after: string, count: number): StoredActor[] {
+    const { inbox, records } = this.partition(number);
+    const found = new Set(inbox.after(after, count).map(([, fields]) => fields[0] as ActorKey));
+    return [...found].map((key) => ({ key, record: records.get(key) ?? null }));
   }
 
   acknowledge(request: Acknowledgement): boolean {
@@ -220,6 +238,7 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       gated('read', request, (): ReadResult => ({
         time: redis.now(),
         inboxes: request.inboxes.map(({ partition, after }) => redis.partition(partition).inbox.after(after, request.count)),
+        actors: request.inboxes.map(({ partition, after, withActors }) => (withActors ? redis.actorsIn(partition, after, request.count) : [])),
         sources: request.sources.map(({ stream, after, binary }) => ({
           entries: binary ? redis.source(stream).after(after, request.sourceCount).map(bytesOf) : redis.source(stream).after(after, request.sourceCount),
           firstId: redis.source(stream).firstId,
