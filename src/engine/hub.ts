@@ -4,7 +4,7 @@
  * 1. A cursor is `<id in the cursor's stream>.<transitions of that pack already seen>`; resuming from it misses and repeats nothing.
  * 2. Subscribers pull. Recent packs are shared in a window bounded by bytes; who falls behind it reads from the store,
  *    and who falls behind the store is told so (CursorGoneError). Nothing waits for a slow subscriber. (I8)
- * 3. While nobody follows, only addresses are read, to know where the end is: packs are fetched and decoded for who wants them.
+ * 3. While nobody follows, nothing is read but, now and then, where the end is: each read would cost a commit's time on a quiet machine.
  */
 import { CursorGoneError, StoppedError } from '../protocol/errors.ts';
 import { decodePack } from '../protocol/feed-pack.ts';
@@ -12,6 +12,7 @@ import { compareEntryIds, STREAM_START } from '../protocol/ids.ts';
 import type { Transition } from '../protocol/record.ts';
 import type { Clock } from './ports.ts';
 import type { CursorEntry, CursorReader } from './read-ports.ts';
+import { Wakeup } from './wakeup.ts';
 
 export interface FollowedTransition {
   /** Follow from here to receive what comes after. */
@@ -41,6 +42,8 @@ const ENTRIES_MAX = 256;
 /** A blocking read ends after so long, so that a stop is not waited for and a dead link is noticed. */
 const BLOCK_MS = 1_000;
 const FAILURE_PAUSE_MS = 100;
+/** Upholds (3): so old may the known end be while nobody follows. */
+const IDLE_MS = 1_000;
 
 export class Hub {
   readonly #reader: CursorReader;
@@ -53,16 +56,18 @@ export class Hub {
   #waiters: (() => void)[] = [];
   #followers = 0;
   #running: AbortController | undefined;
+  /** Somebody begins to follow. */
+  readonly #begun: Wakeup;
 
   constructor(reader: CursorReader, clock: Clock) {
     this.#reader = reader;
     this.#clock = clock;
+    this.#begun = new Wakeup(clock);
   }
 
   /** Begins to follow the stream's end. Rejects when Redis does not answer. */
   async start(): Promise<void> {
-    const range = await this.#reader.cursorRange();
-    this.#tail = this.#windowStart = range?.last ?? STREAM_START;
+    this.#tail = this.#windowStart = await this.#end();
     const abort = new AbortController();
     this.#running = abort;
     void this.#run(abort.signal);
@@ -77,7 +82,7 @@ export class Hub {
     this.#wake();
   }
 
-  /** The cursor at the present end. */
+  /** A cursor at the present end, or a little before it while nobody follows. */
   get newest(): string {
     return `${this.#tail}.0`;
   }
@@ -88,7 +93,7 @@ export class Hub {
    */
   async follow(cursor: string | 'new', options: FollowOptions): Promise<AsyncIterable<FollowedTransition>> {
     if (this.#running === undefined) throw new StoppedError('Nothing is followed here: the hub is not running.');
-    const start = cursor === 'new' ? { id: this.#tail, seen: 0 } : parseCursor(cursor);
+    const start = cursor === 'new' ? { id: await this.#end(), seen: 0 } : parseCursor(cursor);
     if (cursor !== 'new') await this.#requireHeld(start.id, cursor);
     return this.#iterate(start, options);
   }
@@ -99,6 +104,7 @@ export class Hub {
     const skip = start.seen;
     if (skip > 0) after = before(after);
     this.#followers++;
+    this.#begun.wake();
     try {
       yield* this.#follow(after, skip, types, signal);
     } finally {
@@ -167,13 +173,14 @@ export class Hub {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       try {
+        if (this.#followers === 0) {
+          await this.#begun.sleep(IDLE_MS, signal);
+          if (!signal.aborted) this.#passBy(await this.#end()); // (3)
+          continue;
+        }
         const entries = await this.#reader.readCursor(this.#tail, ENTRIES_MAX, BLOCK_MS);
         const newest = entries[entries.length - 1];
         if (newest === undefined) continue;
-        if (this.#followers === 0) {
-          this.#passBy(newest.id); // (3)
-          continue;
-        }
         const packs = await this.#fetch(entries);
         this.#window.push(...packs);
         for (const { bytes } of packs) this.#windowBytes += bytes;
@@ -184,6 +191,10 @@ export class Hub {
         await this.#clock.sleep(FAILURE_PAUSE_MS * (0.5 + this.#clock.random()), signal);
       }
     }
+  }
+
+  async #end(): Promise<string> {
+    return (await this.#reader.cursorRange())?.last ?? STREAM_START;
   }
 
   /** Who begins to follow meanwhile finds what was passed by in the store. */

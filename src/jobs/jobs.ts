@@ -48,6 +48,8 @@ const APPEAR_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
 /** Who waits for an end looks so often, in case its announcement was lost. */
 const LOOK_UNTOLD_MS = 1_000;
+/** A reason of our own: without one each abort would make an error, with its stack. */
+const OVER = 'the wait is over';
 
 export function createJobs(ports: JobPorts): Jobs {
   const { reader, queues, logs, time } = ports;
@@ -145,7 +147,7 @@ async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get,
     // Watched from before the look, so that no end falls between.
     const watch = await ends.watch(jobId);
     const over = new AbortController();
-    const stop = (): void => over.abort();
+    const stop = (): void => over.abort(OVER);
     stopped?.addEventListener('abort', stop, { once: true });
     try {
       const job = await get(jobId);
@@ -155,7 +157,7 @@ async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get,
       await Promise.race([watch.told, clock.sleep(waitMs, over.signal)]);
     } finally {
       stopped?.removeEventListener('abort', stop);
-      over.abort();
+      over.abort(OVER);
       watch.end();
     }
   }

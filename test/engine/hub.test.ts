@@ -10,10 +10,11 @@ afterEach(() => {
 });
 
 async function fixture(feed = new MemoryFeed()) {
-  const hub = new Hub(feed, new ManualClock());
+  const clock = new ManualClock();
+  const hub = new Hub(feed, clock);
   await hub.start();
   stops.push(() => hub.stop());
-  return { hub, feed, signal: new AbortController().signal };
+  return { hub, feed, clock, signal: new AbortController().signal };
 }
 
 /** The next transitions, as `<actor> <revision>`. */
@@ -102,9 +103,22 @@ describe('the hub', () => {
   it('reads a pack once for all who follow live', async () => {
     const { hub, feed, signal } = await fixture();
     const readers = await Promise.all([1, 2, 3].map(() => hub.follow('new', { signal })));
+    const taken = readers.map((reader) => take(reader, 1));
+    await settled();
     feed.commit(['job/a'], 1);
-    for (const reader of readers) expect((await take(reader, 1)).seen).toEqual(['job/a 1']);
+    for (const each of taken) expect((await each).seen).toEqual(['job/a 1']);
     expect(feed.fetched).toBe(1);
+  });
+
+  it('reads nothing while nobody follows, and knows the end within a second', async () => {
+    const { hub, feed, clock, signal } = await fixture();
+    const last = feed.commit(['job/a'], 1);
+    await clock.advance(1_000);
+    expect([feed.reads, feed.fetched, hub.newest]).toEqual([0, 0, `${last}.0`]);
+    const taken = take(await hub.follow('new', { signal }), 1);
+    await settled();
+    feed.commit(['job/a'], 2);
+    expect((await taken).seen).toEqual(['job/a 2']);
   });
 
   it('ends an iteration at its signal and at a stop, and refuses to follow after that', async () => {

@@ -12,6 +12,8 @@ export class MemoryFeed implements CursorReader {
   #number = 0;
   /** Packs fetched so far. */
   fetched = 0;
+  /** Reads of the cursor's stream so far. */
+  reads = 0;
 
   /** A commit with a transition for each actor, all of one type. Returns its id in the cursor's stream. */
   commit(keys: readonly ActorKey[], revision: number, payload = ''): string {
@@ -40,6 +42,7 @@ export class MemoryFeed implements CursorReader {
   }
 
   async readCursor(after: string, count: number, blockMs: number): Promise<readonly CursorEntry[]> {
+    this.reads++;
     const found = (): readonly CursorEntry[] => this.#entries.filter(({ id }) => compareEntryIds(id, after) > 0).slice(0, count);
     if (found().length === 0 && blockMs > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     return found();
