@@ -26,12 +26,10 @@ import { createFirstStartToken } from '../http/auth/first-start.ts';
 import { createHttpServer } from '../http/server.ts';
 import { readHttpSettings, readTokenKeys } from '../http/settings.ts';
 import { jobFigures } from '../jobs/figures.ts';
-import { jobIdSource } from '../jobs/job-ids.ts';
-import { createJobs } from '../jobs/jobs.ts';
 import { endedJobs, Placer, type FleetReader } from '../jobs/placer.ts';
 import { createRebalanceJobs } from '../jobs/rebalance.ts';
 import { jobSettingsFrom } from '../jobs/settings.ts';
-import { hearJobEnds, hostJobs } from '../library/job-host.ts';
+import { hostJobs, openJobs } from '../library/job-host.ts';
 import { untilWorking } from '../library/stand-by.ts';
 import type { Delivery } from '../protocol/command.ts';
 import type { ActorRecord } from '../protocol/record.ts';
@@ -130,21 +128,7 @@ export async function startControlPlane({
     const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
     running.push(() => client.stop());
     const stopped = new AbortController();
-    const jobs = createJobs({
-      client,
-      hearEnds: hearJobEnds(redis),
-      stopped: stopped.signal,
-      reader: redis.reader,
-      queues: redis.queues,
-      logs: redis.jobLogs,
-      clock: systemClock,
-      time: () => redis.store.time(),
-      now: Date.now,
-      makeId: jobIdSource({ now: Date.now }),
-      source: 'http',
-      confirmMs: CONFIRM_MS,
-      ring: hosted.ring,
-    });
+    const jobs = openJobs({ redis, client, source: 'http', confirmMs: CONFIRM_MS, stopped: stopped.signal, ring: hosted.ring });
     const figures = jobFigures({ reader: redis.reader, queues: redis.queues, clock: systemClock });
     const controlPlane = createControlPlane({
       engine,

@@ -13,12 +13,16 @@ import { dlqOutlet, jobReportsSource, queueOutlet, workerQueueContract } from '.
 import type { Client } from '../engine/client.ts';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { Clock } from '../engine/ports.ts';
+import { systemClock } from '../engine/system-clock.ts';
 import { jobTypes, type JobHost } from '../jobs/hosted-types.ts';
 import type { HearEnds } from '../jobs/job-ends.ts';
+import { jobIdSource } from '../jobs/job-ids.ts';
+import { createJobs, type JobPorts } from '../jobs/jobs.ts';
 import { nextTick } from '../jobs/next-tick.ts';
 import { QueuePump } from '../jobs/queue-pump.ts';
 import { QueueWarden, type QueueWardenPorts } from '../jobs/queue-warden.ts';
 import type { JobSettings } from '../jobs/settings.ts';
+import type { Jobs } from '../protocol/job.ts';
 import type { RedisConnections } from '../redis/connect.ts';
 
 export interface JobHostOptions {
@@ -88,8 +92,18 @@ export function hostJobs({ redis, clock, place, settings, machine = DEFAULT_JOB_
   };
 }
 
+export type JobServiceOptions = Pick<JobPorts, 'client' | 'source' | 'confirmMs' | 'stopped' | 'ring'> & { readonly redis: RedisConnections };
+
+/** The job service of a process that is connected, whether it runs the engine or not. */
+export function openJobs({ redis, ...options }: JobServiceOptions): Jobs {
+  const { reader, queues, jobLogs: logs } = redis;
+  const time = (): Promise<number> => redis.store.time();
+  const makeId = jobIdSource({ now: Date.now });
+  return createJobs({ ...options, hearEnds: hearJobEnds(redis), reader, queues, logs, clock: systemClock, time, now: Date.now, makeId });
+}
+
 /** The ends of jobs as their engine announces them on the task channel. */
-export function hearJobEnds({ intake }: Pick<RedisConnections, 'intake'>): HearEnds {
+function hearJobEnds({ intake }: Pick<RedisConnections, 'intake'>): HearEnds {
   return async (told) =>
     await intake.subscribe(TASK_UPDATES, (text) => {
       const read = readTaskUpdate(text);

@@ -11,8 +11,6 @@ import { Client } from '../engine/client.ts';
 import { Hub, type FollowedTransition } from '../engine/hub.ts';
 import { systemClock } from '../engine/system-clock.ts';
 import { clientJobTypes } from '../jobs/hosted-types.ts';
-import { jobIdSource } from '../jobs/job-ids.ts';
-import { createJobs } from '../jobs/jobs.ts';
 import type { Page } from '../protocol/control-plane.ts';
 import { ActorNotFoundError, InvalidJobError, JobError, StoppedError, WaitTimeoutError } from '../protocol/errors.ts';
 import type { JobDefaults } from '../protocol/job-handler.ts';
@@ -35,7 +33,7 @@ import type { Schema, SchemaIssue } from '../protocol/schema.ts';
 import { connectRedis, type RedisConnections } from '../redis/connect.ts';
 import type { StoreSettings } from '../redis/store.ts';
 import { describeTarget } from '../redis/target.ts';
-import { hearJobEnds } from './job-host.ts';
+import { openJobs } from './job-host.ts';
 import type { Log, WaitOptions } from './castellan.ts';
 import { redisTargetOf, type RedisOption } from './redis-option.ts';
 
@@ -249,20 +247,7 @@ export class JobClient {
       throw error;
     }
     const stopped = new AbortController();
-    const jobs = createJobs({
-      client,
-      hearEnds: hearJobEnds(redis),
-      stopped: stopped.signal,
-      reader: redis.reader,
-      queues: redis.queues,
-      logs: redis.jobLogs,
-      clock: systemClock,
-      time: () => redis.store.time(),
-      now: Date.now,
-      makeId: jobIdSource({ now: Date.now }),
-      source: 'library',
-      confirmMs: 0,
-    });
+    const jobs = openJobs({ redis, client, source: 'library', confirmMs: 0, stopped: stopped.signal });
     return { redis, client, jobs, stopped };
   }
 }

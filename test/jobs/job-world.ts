@@ -9,12 +9,10 @@ import { Engine } from '../../src/engine/engine.ts';
 import { Hub } from '../../src/engine/hub.ts';
 import { systemClock } from '../../src/engine/system-clock.ts';
 import { jobTypes } from '../../src/jobs/hosted-types.ts';
-import { jobIdSource } from '../../src/jobs/job-ids.ts';
-import { createJobs } from '../../src/jobs/jobs.ts';
 import { nextTick } from '../../src/jobs/next-tick.ts';
 import { QueuePump } from '../../src/jobs/queue-pump.ts';
 import type { JobSettings } from '../../src/jobs/settings.ts';
-import { hearJobEnds } from '../../src/library/job-host.ts';
+import { openJobs } from '../../src/library/job-host.ts';
 import { JobWorker, type CreateWorkerOptions } from '../../src/library/worker.ts';
 import type { JobState, Jobs, JobView } from '../../src/protocol/job.ts';
 import { connectRedis, type RedisConnections } from '../../src/redis/connect.ts';
@@ -78,20 +76,7 @@ export async function startJobWorld(server: TestRedis, prefix: string, options: 
   const hub = new Hub(redis.reader, systemClock);
   const client = new Client({ store: redis.store, reader: redis.reader, replies: redis.replies, hub, types: engine.types, clock: systemClock });
   const pump = new QueuePump({ queues: redis.queues, clock: systemClock });
-  const jobs = createJobs({
-    client,
-    hearEnds: hearJobEnds(redis),
-    reader: redis.reader,
-    queues: redis.queues,
-    logs: redis.jobLogs,
-    clock: systemClock,
-    time: () => redis.store.time(),
-    now: Date.now,
-    makeId: jobIdSource({ now: Date.now }),
-    source: 'test',
-    confirmMs,
-    ring: (queue) => pump.ring(queue),
-  });
+  const jobs = openJobs({ redis, client, source: 'test', confirmMs, ring: (queue) => pump.ring(queue) });
   await client.start();
   await engine.start();
   pump.start();
