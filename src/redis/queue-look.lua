@@ -165,7 +165,8 @@ local function scan_foreign(keys, args)
   return reply
 end
 
--- Notes what has been told, so that it is not told again. An entry is tracked only while that consumer holds it.
+-- Notes what has been told, so that it is not told again. A claimed entry is tracked while that consumer holds it; one that nobody holds
+-- any more was acknowledged since the look, and is tracked so that the next look tells its end: it may lie before `passed` by now.
 -- KEYS  stream posts taken
 -- ARGV  group passed|'' scanned|'' seen|'' claims, for each claim: id consumer deliveries value; then the ids that are told of.
 -- Returns 1.
@@ -182,7 +183,7 @@ local function note_look(keys, args)
   local group = group_of(keys[1], args[1])
   for _ = 1, tonumber(args[5]) do
     local consumer = group and holder_of(keys[1], args[1], args[at])
-    if consumer == args[at + 1] then redis.call('HSET', keys[3], args[at], args[at + 3]) end
+    if group and (not consumer or consumer == args[at + 1]) then redis.call('HSET', keys[3], args[at], args[at + 3]) end
     at = at + 4
   end
   for index = at, #args do redis.call('HDEL', keys[3], args[index]) end

@@ -145,7 +145,10 @@ describe('a job in the hands of a foreign worker', () => {
     await world.untilState('c', 'processing');
     const entry = await world.take('raw-2');
     expect(entry[0]).not.toBe(lost[0]);
-    expect(await client.xpending(world.queue, WORKER_GROUP, lost[0], lost[0], 1)).toEqual([]);
+    await until(
+      async () => ((await client.xpending(world.queue, WORKER_GROUP, lost[0], lost[0], 1)).length === 0 ? true : undefined),
+      () => 'the entry to be taken back',
+    );
     await acknowledge(world.queue, lost);
     await world.untilState('c', 'processing');
     await acknowledge(world.queue, entry);

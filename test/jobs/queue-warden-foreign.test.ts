@@ -1,7 +1,9 @@
 /** The warden on a real Redis: workers that know nothing but XREADGROUP, XACK and the keys. */
 import { describe, expect, it } from 'vitest';
 import { WORKER_GROUP } from '../../src/protocol/job-progress.ts';
+import type { QueueObserver } from '../../src/protocol/queues.ts';
 import { createProgressListener } from '../../src/redis/progress-listener.ts';
+import { createQueueObserver } from '../../src/redis/queue-observer.ts';
 import { createQueues } from '../../src/redis/queues.ts';
 import { library, progress, QUEUE, WardenFixture } from './warden-fixture.ts';
 
@@ -60,6 +62,25 @@ describe('a foreign worker', () => {
     expect(world.typesOf('x')[0]).toBe('adopt');
     expect(world.eventsOf('x').at(-1)).toMatchObject({ result: { tokens: 3 }, entry: entry?.[0] });
     expect(world.eventsOf('x').at(-1)).not.toHaveProperty('attempt');
+  });
+
+  it('that is done between a look and its note', async () => {
+    const observer = createQueueObserver(world.client, library);
+    let done = false;
+    const note: QueueObserver['note'] = async (notes) => {
+      const claimed = notes.flatMap(({ claims }) => claims);
+      for (const { entry } of claimed) done = (await world.client.xack(QUEUE, WORKER_GROUP, entry)) === 1 || done;
+      await observer.note(notes);
+    };
+    world.start({ observer: { ...observer, note } });
+    await world.post('quick');
+    await world.settle(); // seen while it waits, so that the look at its claim passes it
+    await world.take('w1');
+    await world.until('its end', () => world.typesOf('quick').at(-1) === 'end');
+    expect(done).toBe(true);
+    expect(world.eventsOf('quick').at(-1)).toMatchObject({ type: 'end', worker: 'w1' });
+    await world.settle();
+    expect(world.typesOf('quick').filter((type) => type === 'end')).toHaveLength(1);
   });
 
   it('that leaves its outcome in the stream or the status of its job', async () => {
