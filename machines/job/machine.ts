@@ -7,7 +7,8 @@
  *    with one guard and no action that it does not need; `queued` without a placement and the ends have no timer and no invocation.
  * 2. Each hand-out has a number, `attempt`, that only grows, and is posted once. A report of any other attempt changes nothing but the
  *    count of late ones (rules.ts). Reports that no transition below takes are late: that is what the root's transitions say.
- * 3. Nobody but the job decides that an attempt is over. What then still lies in the queue is withdrawn, before it is posted anew.
+ * 3. Nobody but the job decides that an attempt is over. What then still lies in the queue is withdrawn, by its number: the next attempt may
+ *    lie there already.
  * 4. A sign of life is a touch: it re-enters `processing`, which re-arms the lease (observed time: an outage of ours is not their silence),
  *    and sets the document. The timeout is a timer of its own that it does not re-arm, and the ends and pauses cancel it.
  * 5. A silent worker is lost when nobody can vouch for it: a node that lives (it is heard after the doubt) and whose worker still tells
