@@ -7,9 +7,9 @@
  * 2. Which transition is taken, and what each action means, XState says every time. What is remembered is which states are left and
  *    entered, and the list of actions on the way.
  * 3. XState takes a transition from a configuration once itself. It is remembered only if the short way came to the same context,
- *    configuration and actions.
- * 4. What is unusual on the short way (a throw, an actor spawned, an event raised at once) leaves it: XState begins anew with the same
- *    snapshot, and so says what it always says.
+ *    configuration and actions, on copies that cannot be changed: who changes a context in place runs once an event, as ever.
+ * 4. What is unusual on the short way (a throw, an actor spawned by an assignment, an event raised at once) leaves it for good: XState
+ *    begins anew with the same snapshot, and so says what it always says.
  */
 import type { AnyMachineSnapshot, AnyStateMachine } from 'xstate';
 import type { MachineEvent } from '../protocol/envelope.ts';
@@ -72,6 +72,8 @@ interface Collected {
   readonly raised: MachineEvent[];
 }
 
+/** XState treats these by themselves. */
+const RESERVED = /^xstate\.(error\.|stop$|init$)/;
 /** Configurations of parallel states multiply; those beyond are XState's. (I8) */
 const CONFIGURATIONS_MAX = 2_000;
 
@@ -80,28 +82,32 @@ export class PlainTransitions {
   readonly #byNodes = new WeakMap<readonly StateNodeView[], Configuration>();
   readonly #byOrder = new Map<string, Configuration>();
   readonly #hasHistory: boolean;
-  /** How many macrosteps took the short way. */
-  taken = 0;
+  /** Of each state, a number of its own. */
+  readonly #numbers: ReadonlyMap<StateNodeView, number>;
 
   constructor(machine: AnyStateMachine) {
     this.#machine = machine;
-    this.#hasHistory = [...stateNodes(rootOf(machine))].some(({ type }) => type === 'history');
+    const nodes = [...stateNodes(rootOf(machine))];
+    this.#hasHistory = nodes.some(({ type }) => type === 'history');
+    this.#numbers = new Map(nodes.map((node, index) => [node, index]));
   }
 
   /** The macrostep, its actions added to `actions`; undefined when it is not plain, or not known to be: XState's then. See {@link learn}. */
   take(snapshot: AnyMachineSnapshot, event: MachineEvent, scope: Scope, actions: CollectedAction[]): AnyMachineSnapshot | undefined {
     const before = snapshot as unknown as Snapshot;
     const configuration = this.#byNodes.get(before._nodes);
-    if (configuration === undefined || configuration.eventless || event.type.startsWith('xstate.error.')) return undefined;
+    if (configuration === undefined || configuration.eventless || RESERVED.test(event.type)) return undefined;
     const selected = this.#select(snapshot, event);
     if (selected.length > 1) return undefined;
     const [transition] = selected;
     const plan = transition === undefined ? NO_CHANGE : configuration.plans.get(transition);
     if (plan === undefined || plan === null) return undefined;
     const after = plan === NO_CHANGE ? before : this.#follow(plan, configuration, before, event, scope, actions);
-    if (after === undefined) return undefined;
+    if (after === undefined) {
+      if (transition !== undefined) configuration.plans.set(transition, null); // (4)
+      return undefined;
+    }
     scope.system._sendInspectionEvent();
-    this.taken++;
     return after as unknown as AnyMachineSnapshot;
   }
 
@@ -127,7 +133,7 @@ export class PlainTransitions {
   meet(snapshot: AnyMachineSnapshot): void {
     const own = snapshot as unknown as { -readonly [Field in keyof Snapshot]: Snapshot[Field] };
     if (this.#byNodes.has(own._nodes)) return;
-    const order = own._nodes.map((node) => node.order).join();
+    const order = own._nodes.map((node) => this.#numbers.get(node)).join();
     let known = this.#byOrder.get(order);
     if (known === undefined) {
       if (this.#byOrder.size >= CONFIGURATIONS_MAX) return;
@@ -170,7 +176,9 @@ export class PlainTransitions {
     scope: Scope,
   ): boolean {
     const actions: CollectedAction[] = [];
-    const after = this.#follow(plan, from, before as unknown as Snapshot, event, scope, actions);
+    const copy = frozenCopy({ context: before.context as unknown, event });
+    if (copy === undefined) return false;
+    const after = this.#follow(plan, from, { ...(before as unknown as Snapshot), context: copy.context }, copy.event, scope, actions);
     if (after === undefined || after.children !== before.children || after.children !== whole.after.children) return false;
     if (!sameJson(after.context, whole.after.context) || actions.length !== whole.actions.length) return false;
     return actions.every((action, index) => {
@@ -178,6 +186,23 @@ export class PlainTransitions {
       return action.type === other.type && sameJson(action.params, other.params);
     });
   }
+}
+
+/** Undefined when it holds what has no copy, such as references to actors. */
+function frozenCopy<Value>(value: Value): Value | undefined {
+  try {
+    const copy = structuredClone(value);
+    freeze(copy);
+    return copy;
+  } catch {
+    return undefined;
+  }
+}
+
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return;
+  Object.freeze(value);
+  for (const field of Object.values(value)) freeze(field);
 }
 
 function nodesOf(snapshot: AnyMachineSnapshot): readonly StateNodeView[] {
@@ -245,7 +270,7 @@ function resolveAll(list: readonly unknown[], before: Snapshot, event: MachineEv
     const { context } = snapshot;
     const params = paramsOf(action, context, event);
     if (implementation === undefined || !('resolve' in implementation)) {
-      collected.actions.push({ type: name ?? (action as { readonly name: string }).name, params, exec: implementation });
+      collected.actions.push({ type: name ?? ((action as { readonly name: string }).name || '(anonymous)'), params, exec: implementation });
       continue;
     }
     if (implementation.type === 'xstate.assign' && implementation.assignment !== undefined) {

@@ -13,7 +13,7 @@ export interface CollectedAction {
 export interface StateNodeView {
   readonly id: string;
   readonly path: readonly string[];
-  /** In the order of the document, unique in its machine. */
+  /** In the order of the document. Two states that were given one id make it ambiguous. */
   readonly order: number;
   readonly type: 'atomic' | 'compound' | 'parallel' | 'final' | 'history';
   readonly parent: StateNodeView | undefined;

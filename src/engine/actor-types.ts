@@ -23,8 +23,8 @@ export interface HostedType {
   ) => { readonly channel: string; readonly skip: number; readonly drop: number } | undefined;
   readonly retention?: { readonly maxBytes: number; readonly maxAgeMs: number };
   /**
-   * Tells every transition on a pub/sub channel, best effort and in the order of each actor: messages are made, after the commit,
-   * only when somebody listens. Must be pure and must not throw.
+   * Tells every transition on a pub/sub channel with its commit, best effort and in the order of each actor: messages are made only
+   * while somebody listens. Must be pure and must not throw.
    */
   readonly announce?: { readonly channel: string; message(transition: Transition): readonly string[] };
   /**

@@ -70,6 +70,8 @@ interface Dirty {
   document?: string;
 }
 
+/** Fields and values of one entry for another system. */
+const POST_VALUES_MAX = 1_000;
 const NO_CHANNELS: readonly string[] = [];
 
 export class BatchWrites {
@@ -219,7 +221,10 @@ export class BatchWrites {
     let entry: OutletEntry | undefined;
     let reason = `The outlet "${outlet.type}" has no entry for the event "${event.type}".`;
     try {
-      entry = outlet.encode(idOf(to), event, from, at);
+      const encoded = outlet.encode(idOf(to), event, from, at);
+      const fault = encoded === undefined ? undefined : entryFault(encoded);
+      if (fault === undefined) entry = encoded;
+      else reason = `The entry that the outlet "${outlet.type}" made of the event "${event.type}" ${fault}.`;
     } catch (error) {
       reason = `The outlet "${outlet.type}" could not encode the event "${event.type}": ${(error as Error).message}`;
     }
@@ -231,8 +236,12 @@ export class BatchWrites {
     }
     const partition = this.#partition;
     const post: Post = { ...entry, from: partition.number, number: `${partition.epoch}-${++partition.posted}` };
-    if (this.#context.postsWait(entry.stream)) this.#outbox.push({ post });
-    else this.#posts.push(post);
+    if (partition.owesPosts(entry.stream) || this.#context.postsWait(entry.stream)) {
+      this.#outbox.push({ post });
+      partition.owePost(entry.stream, this.id);
+    } else {
+      this.#posts.push(post);
+    }
     for (const field of entry.fields) this.bytes += field.length;
   }
 
@@ -315,6 +324,14 @@ export class BatchWrites {
     const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
     return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }
+}
+
+/** What Redis could not append, or not take back into an outbox, must not reach a commit: nothing in it may fail once it has begun to write. */
+function entryFault({ stream, fields }: OutletEntry): string | undefined {
+  if (typeof stream !== 'string' || stream === '') return 'names no stream';
+  if (fields.length === 0 || fields.length % 2 === 1) return `has ${fields.length} values; a value for each field is needed, and one field at the least`;
+  if (fields.length > POST_VALUES_MAX) return `has ${fields.length} values; at most ${POST_VALUES_MAX} are taken`;
+  return fields.every((field) => typeof field === 'string') ? undefined : 'has a value that is no text';
 }
 
 function channelsOf(announced: readonly Announced[]): readonly string[] {

@@ -121,7 +121,7 @@ export class Client {
     await this.#ports.replies.close();
   }
 
-  /** The cursor at the present end: what is committed from now on comes after it. */
+  /** A cursor at the present end, or a little before it: what is committed from now on comes after it. */
   get newestCursor(): string {
     return this.#ports.hub.newest;
   }

@@ -127,6 +127,7 @@ export class Engine {
       postsWait: (stream) => this.#outbox.postsWait(stream),
       announcements: new Announcements(store, notices),
       lose: (partition, loss) => this.#lose(partition, loss),
+      failed: ({ number }, { message }) => notices.tell('commit-failed', `A commit of partition ${number} is repeated until it is answered. ${message}`),
     });
     const fenced = (partition: number): void => this.#close(partition);
     const redisNow = (): number => Math.round(this.#rounds.redisNow());
@@ -329,6 +330,7 @@ export class Engine {
       // Lost meanwhile: its next owner finds in the store, and in their order, what is owed.
       if (this.#partitions[partition.number] !== partition) continue;
       this.#outbox.add(partition.number, owed.commit, owed.outbox);
+      partition.settled(owed.commit);
       this.#sequencer.add(owed.packs);
       for (const { key, before, after } of owed.invoking) {
         const hosted = this.#types.get(typeOf(key));

@@ -93,7 +93,8 @@ export class Hub {
    */
   async follow(cursor: string | 'new', options: FollowOptions): Promise<AsyncIterable<FollowedTransition>> {
     if (this.#running === undefined) throw new StoppedError('Nothing is followed here: the hub is not running.');
-    const start = cursor === 'new' ? { id: await this.#end(), seen: 0 } : parseCursor(cursor);
+    // While the store does not answer, the end that was seen last: nothing is missed.
+    const start = cursor === 'new' ? { id: await this.#end().catch(() => this.#tail), seen: 0 } : parseCursor(cursor);
     if (cursor !== 'new') await this.#requireHeld(start.id, cursor);
     return this.#iterate(start, options);
   }
@@ -194,7 +195,7 @@ export class Hub {
   }
 
   async #end(): Promise<string> {
-    return (await this.#reader.cursorRange())?.last ?? STREAM_START;
+    return (await this.#reader.cursorEnd()) ?? STREAM_START;
   }
 
   /** Who begins to follow meanwhile finds what was passed by in the store. */

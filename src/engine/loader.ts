@@ -82,7 +82,11 @@ export class Loader {
 
   /** Takes in what was read of actors beside their entries. It must be what is stored. */
   take(partition: Partition, actors: readonly StoredActor[]): void {
-    for (const actor of actors) if (this.find(partition, actor.key) === undefined && isAddress(actor.key)) this.#hold(actor);
+    for (const actor of actors) {
+      const { key } = actor;
+      const known = partition.uncommitted.has(key) || this.#ports.cache.get(key) !== undefined || this.#held.has(key);
+      if (!known && isAddress(key)) this.#hold(actor);
+    }
   }
 
   /** Asks for what the coming batches of these partitions need and nobody has asked for yet. */

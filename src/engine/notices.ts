@@ -5,6 +5,7 @@ export type NoticeKind =
   | 'fenced'
   | 'diverged'
   | 'isolate'
+  | 'commit-failed'
   | 'source-gap'
   | 'future-id'
   | 'effect-exhausted'

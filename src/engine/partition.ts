@@ -76,6 +76,8 @@ export class Partition {
   readonly sent: Map<number, number>;
   /** Posts numbered in this epoch. */
   posted = 0;
+  /** By stream: the newest batch whose outbox holds a post for it and that is not settled. What follows may not overtake that post. */
+  readonly #postsOwed = new Map<string, CommitId>();
   /** Actors changed by a commit in flight, null for those that it removes: never evicted, never loaded. */
   readonly uncommitted = new Map<ActorKey, LiveActor | null>();
   /** Entries that rejected while their actor had changes in the same batch: applied alone, from the stored actor. */
@@ -191,6 +193,20 @@ export class Partition {
     const overdue = this.#overdue;
     if (overdue.length > 0) this.#overdue = [];
     return overdue;
+  }
+
+  owesPosts(stream: string): boolean {
+    return this.#postsOwed.has(stream);
+  }
+
+  /** The batch's outbox holds a post for the stream. */
+  owePost(stream: string, batch: CommitId): void {
+    this.#postsOwed.set(stream, batch);
+  }
+
+  /** What the batch owes is known to whoever delivers it. */
+  settled(batch: CommitId): void {
+    for (const [stream, newest] of this.#postsOwed) if (newest === batch) this.#postsOwed.delete(stream);
   }
 
   /** These actors are needed in memory. */

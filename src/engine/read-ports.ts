@@ -63,6 +63,8 @@ export interface ActorReader {
 
 export interface CursorReader {
   /** The oldest and the newest id that the cursor's stream holds; null when it is empty. */
+  /** The id of its newest entry; null when there is none. */
+  cursorEnd(): Promise<string | null>;
   cursorRange(): Promise<{ readonly first: string; readonly last: string; readonly trimmed: boolean } | null>;
   /** Entries after an id; waits up to `blockMs` for the first (0: does not wait). */
   readCursor(after: string, count: number, blockMs: number): Promise<readonly CursorEntry[]>;

@@ -49,6 +49,8 @@ export interface RoundsPorts {
   readonly announcements: Announcements;
   /** The partition belongs to another engine, or must be made anew from the store (then `isolate` may name an entry). */
   readonly lose: (partition: Partition, loss: Loss) => void;
+  /** A commit was not answered, or with an error: it is repeated until its fate is known. */
+  readonly failed: (partition: Partition, failure: Error) => void;
 }
 
 /** Between failed tries of reading or committing, ms: long enough not to spin, short enough not to be noticed. */
@@ -286,14 +288,15 @@ export class Rounds {
     for (const [index, batch] of batches.entries()) {
       const result = results[index] ?? new Error('The store answered fewer commits than it was given.');
       if (result instanceof Error) {
-        void this.#repeat(batch, signal);
+        void this.#repeat(batch, result, signal);
       } else if (this.#conclude(batch, result)) {
         committed.push(batch);
         if (isRefused(result)) refused.push(batch);
       }
     }
-    if (committed.length > 0) this.#ports.settle(committed);
+    // First, so that what the store gives back is not carried out twice.
     for (const { partition } of refused) this.#ports.lose(partition, { why: 'refused' });
+    if (committed.length > 0) this.#ports.settle(committed);
   }
 
   async #send(batches: readonly Batch[]): Promise<readonly (CommitResult | Error)[]> {
@@ -324,10 +327,11 @@ export class Rounds {
   }
 
   /** Invariant 3: until the partition's lease is lost or we stop. */
-  async #repeat(unanswered: Batch, signal: AbortSignal): Promise<void> {
+  async #repeat(unanswered: Batch, failure: Error, signal: AbortSignal): Promise<void> {
     const { clock, meter, partitions, settle } = this.#ports;
     const { partition } = unanswered;
     partition.blocked = true;
+    this.#ports.failed(partition, failure);
     let batch: Batch | undefined = unanswered;
     for (let pauseMs = FAILURE_PAUSE_MS; batch !== undefined; pauseMs = Math.min(FAILURE_PAUSE_MS_MAX, pauseMs * 2)) {
       meter.count('commits_failed');
@@ -335,8 +339,8 @@ export class Rounds {
       if (signal.aborted || partitions[partition.number] !== partition) break;
       let [result] = await this.#send([batch]);
       while (result !== undefined && !(result instanceof Error) && this.#conclude(batch, result)) {
-        settle([batch]);
         if (isRefused(result)) this.#ports.lose(partition, { why: 'refused' });
+        settle([batch]);
         batch = partitions[partition.number] === partition ? this.#following.get(partition) : undefined;
         this.#following.delete(partition);
         if (batch === undefined) break;

@@ -228,7 +228,7 @@ export class CastellanClient<const Types extends readonly ActorType[]> {
     return await this.#client.emitted(cursor, followed(options));
   }
 
-  /** The cursor at the present end. Take it, read the actors, then follow from it: nothing falls between. */
+  /** A cursor at the present end, or at most a second before it. Take it, read the actors, then follow from it: nothing falls between. */
   get cursor(): string {
     return this.#client.newestCursor;
   }

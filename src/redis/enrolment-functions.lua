@@ -1,10 +1,5 @@
 -- Enrolments: the pace of polls, tokens, and whose a node's name is. Rules as in functions.lua.
 
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 -- KEYS  user device
 -- ARGV  deviceId lifetimeMs intervalMs
 -- Returns 1, or 0 when the user code is taken.

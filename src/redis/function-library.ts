@@ -30,9 +30,9 @@ export interface FunctionLibrary<Name extends string = FunctionName> {
   call(client: Redis, calls: readonly FunctionCall<Name>[]): Promise<unknown[]>;
 }
 
-/** `files`: Lua texts of this folder that are one library together. They register their functions as `@LIBRARY@_<name>`. */
+/** `files`: Lua texts of this folder that are one library together, behind common.lua. They register their functions as `@LIBRARY@_<name>`. */
 export function createFunctionLibrary<Name extends string = FunctionName>(files: readonly string[]): FunctionLibrary<Name> {
-  const template = files.map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('\n');
+  const template = ['common.lua', ...files].map((file) => readFileSync(new URL(`./${file}`, import.meta.url), 'utf8')).join('\n');
   const name = `castellan_${createHash('sha256').update(template).digest('hex').slice(0, 10)}`;
   const text = `#!lua name=${name}\n${template.replaceAll('@LIBRARY@', name)}`;
 

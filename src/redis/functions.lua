@@ -2,15 +2,10 @@
 --
 -- 1. All checks come before the first write: Lua is isolated but not transactional, an error leaves earlier writes.
 -- 2. No more than CHUNK values are unpacked at a time (Lua's stack ends at about 8,000).
--- 3. Library and functions carry the hash of this file, so engines of two versions can share one Redis.
+-- 3. Library and functions carry the hash of its files, so engines of two versions can share one Redis.
 -- 4. A repeated call with the same arguments changes nothing more (append: as far as its entries have dedupe ids).
 
 local CHUNK = 4000
-
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
 
 -- command key args[from .. from + count - 1], in chunks; returns the index after the last value.
 local function spread(command, key, args, from, count)
@@ -22,19 +17,6 @@ local function spread(command, key, args, from, count)
     at = to + 1
   end
   return last + 1
-end
-
--- Epoch and number of '<epoch>-<number>'.
-local function parts(id)
-  local dash = string.find(id, '-', 1, true)
-  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
-end
-
-local function is_after(left, right)
-  local left_ms, left_sequence = parts(left)
-  local right_ms, right_sequence = parts(right)
-  if left_ms ~= right_ms then return left_ms > right_ms end
-  return left_sequence > right_sequence
 end
 
 local function owns(meta, owner, epoch)
@@ -75,10 +57,10 @@ end
 -- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…, those of
 --       post for each stream that gets posts…
 -- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes channels streams, number of values of the
---       posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record pairs, document pairs, timers (due member), timers gone, liveness (due member),
---       liveness gone, invoking, no longer invoking, actors that go, dead letters; for each feed: count pack; for each index to add to:
---       number (score member)…; for each index to remove from: number member…; then the number of publications and for each:
---       channel, place of the document in ARGV, bytes left out at its beginning, at its end; then announcements (channel message), headed
+--       posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record
+--       pairs, document pairs, timers (due member), timers gone, liveness (due member), liveness gone, invoking, no longer invoking, actors
+--       that go, dead letters; for each feed: count pack; for each index to add to: number (score member)…; for each index to remove from:
+--       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then announcements (channel message), headed
 --       by their number of values; then the channels to ask after.
 -- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
 --       {6, …} the same when posts were refused and joined the outbox; {0} fenced, {3, stored} diverged, {4, entry} overtaken.
@@ -102,7 +84,8 @@ local function commit(keys, args)
     end
   end
 
-  -- The streams first: only their ids could be refused, and then nothing else has been written.
+  -- The streams of our own first: only their ids could be refused, and then nothing else has been written. What another system's stream
+  -- refuses is caught.
   local feeds, adds, removes = tonumber(args[10]), tonumber(args[11]), tonumber(args[12])
   local time = args[7]
   local streams, at = tonumber(args[14]), 16 + tonumber(args[15])
@@ -177,10 +160,11 @@ local function read_inbox(keys, args)
       actors[#actors + 1] = actor
     end
   end
-  if #actors == 0 then return reply end
-  for index, record in ipairs(redis.call('HMGET', keys[2], unpack(actors))) do
-    reply[index * 2] = actors[index]
-    reply[index * 2 + 1] = record
+  for from = 1, #actors, CHUNK do
+    for index, record in ipairs(redis.call('HMGET', keys[2], unpack(actors, from, math.min(from + CHUNK - 1, #actors)))) do
+      reply[#reply + 1] = actors[from + index - 1]
+      reply[#reply + 1] = record
+    end
   end
   return reply
 end

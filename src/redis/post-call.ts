@@ -29,16 +29,21 @@ export interface PostSection {
   readonly args: (string | number)[];
 }
 
-/** Groups the posts of a commit, which is bounded as a whole. */
+/** Groups the posts of a commit, which is bounded as a whole; those of a stream stay in their order. */
 export function postSections(posts: readonly Post[]): readonly PostSection[] {
-  const sections = new Map<string, PostSection>();
+  const sections: PostSection[] = [];
+  const open = new Map<string, PostSection>();
   for (const post of posts) {
-    const name = `${post.maxLength ?? ''} ${post.stream}`;
-    let section = sections.get(name);
-    if (section === undefined) sections.set(name, (section = { keys: postKeys(post.stream), args: [post.maxLength ?? ''] }));
+    const maxLength = post.maxLength ?? '';
+    let section = open.get(post.stream);
+    if (section === undefined || section.args[0] !== maxLength) {
+      section = { keys: postKeys(post.stream), args: [maxLength] };
+      open.set(post.stream, section);
+      sections.push(section);
+    }
     pushPost(section.args, post);
   }
-  return [...sections.values()];
+  return sections;
 }
 
 function pushPost(args: (string | number)[], { from, number, priority, member, fields }: Post): void {

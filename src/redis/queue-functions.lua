@@ -1,20 +1,9 @@
--- What leaves the engine through an outlet, as one Redis Function library. The rules are those of functions.lua.
+-- What leaves the engine through an outlet. The rules are those of functions.lua.
 --
 -- Part of two libraries: that of the queues (this file, queue-gate.lua, queue-look.lua) and the engine's (this file, queue-gate.lua, functions.lua).
 --
--- 1. An entry is taken in once: its number is the newest of its sender, or it is dropped. Numbers are '<epoch>-<count>' and grow.
-
-local function parts(number)
-  local dash = string.find(number, '-', 1, true)
-  return tonumber(string.sub(number, 1, dash - 1)), tonumber(string.sub(number, dash + 1))
-end
-
-local function is_after(left, right)
-  local left_epoch, left_count = parts(left)
-  local right_epoch, right_count = parts(right)
-  if left_epoch ~= right_epoch then return left_epoch > right_epoch end
-  return left_count > right_count
-end
+-- 1. An entry is taken in once: it is part of the commit that decided it; or its number is the newest of its sender, or it is dropped.
+--    Numbers are '<epoch>-<count>' and grow.
 
 -- What holds entries back; queue-gate.lua fills it.
 local gate = {}
@@ -76,7 +65,7 @@ local function post(keys, args)
   local done = begun(2)
   local ok, fault = pcall(take_in, keys, args, #args, args[1], true, done)
   note_taken(keys, done)
-  if not ok then error(fault) end
+  if not ok then error(fault, 0) end
   return done.taken
 end
 
@@ -89,16 +78,16 @@ local function as_outbox_item(stream, max_length, args, at)
 end
 
 -- Takes in the posts of a commit: they are part of it and need no numbers. What a stream refuses, for it may be anything, stops nothing
--- else; it is returned as items of the outbox.
--- keys  from an index on, those of post for each stream
--- args  from an index on, for each stream: number of values, then what post has
+-- else; with all that follows for the same stream it is returned as items of the outbox.
+-- keys  from an index on, those of post for each section
+-- args  from an index on, for each section (entries of one stream and length): number of values, then what post has
 local function take_in_committed(keys, first_key, args, at, streams)
-  local refused = {}
+  local refused, refusing = {}, {}
   for index = 0, streams - 1 do
     local own = { unpack(keys, first_key + index * 5, first_key + index * 5 + 4) }
     local last, max_length = at + tonumber(args[at]), args[at + 1]
     local done = begun(at + 2)
-    pcall(take_in, own, args, last, max_length, false, done)
+    if not refusing[own[1]] then refusing[own[1]] = not pcall(take_in, own, args, last, max_length, false, done) end
     pcall(note_taken, own, done)
     while done.at <= last do
       refused[#refused + 1] = as_outbox_item(own[1], max_length, args, done.at)

@@ -47,11 +47,6 @@ local function field_of(fields, name)
   return nil
 end
 
-local function gate_time()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
 -- From now on it is known what passes the group: nothing delivered before is asked after. The group begins before the first entry.
 function gate.begin_watch(stream, posts)
   local group = group_of(stream, GROUP)
@@ -173,7 +168,7 @@ function gate.pump(keys)
     room = math.max(0, math.min(room, allowed - unread))
   end
   if waiting > 0 and settings.rate_max and room > 0 then
-    local now = gate_time()
+    local now = now_ms()
     local tokens, next_ms = rate_room(settings, now)
     if tokens < room then room, because = tokens, 'rate' end
     if tokens < waiting then again = math.max(1, next_ms) end

@@ -101,6 +101,11 @@ export function createRedisReader({ client, blocking, keys }: ReaderConnections)
       return { first: oldest[0][0], last: newest[0][0], trimmed: await wasTrimmed() };
     },
 
+    async cursorEnd() {
+      const [newest] = requireAll(await runPipeline(client, [command('xrevrange', keys.cursor, '+', '-', 'COUNT', '1')])) as [StreamEntry[]];
+      return newest[0]?.[0] ?? null;
+    },
+
     async readCursor(after, count, blockMs) {
       const entries = blockMs === 0 ? await client.xrange(keys.cursor, `(${after}`, '+', 'COUNT', count) : await waitForEntries(after, count, blockMs);
       return entries.map(([id, [, partition, , type, , pack, , size]]) => ({

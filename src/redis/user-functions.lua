@@ -3,24 +3,6 @@
 -- At most so many events dropped by one call: a bounded pause.
 local DROP_MAX = 1000
 
-local function now_ms()
-  local time = redis.call('TIME')
-  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-end
-
-local function parts(id)
-  local dash = string.find(id, '-', 1, true)
-  if not dash then return tonumber(id), 0 end
-  return tonumber(string.sub(id, 1, dash - 1)), tonumber(string.sub(id, dash + 1))
-end
-
-local function is_after(left, right)
-  local left_ms, left_sequence = parts(left)
-  local right_ms, right_sequence = parts(right)
-  if left_ms ~= right_ms then return left_ms > right_ms end
-  return left_sequence > right_sequence
-end
-
 -- Orders are texts 'epoch revision index'.
 local function is_later(order, stored)
   if not stored then return true end

@@ -1,7 +1,7 @@
 /** The short way beside XState's own: random machines, random events, the same snapshots and the same actions. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { assign, cancel, createMachine, enqueueActions, raise, type AnyMachineSnapshot } from 'xstate';
+import { assign, cancel, createActor, createMachine, enqueueActions, raise, type AnyMachineSnapshot, type AnyStateMachine } from 'xstate';
 import { inertCopy, InertSystem, Interpreter, Self } from '../../src/core/interpreter.ts';
 import { PlainTransitions } from '../../src/core/plain-transitions.ts';
 import { activeNodes, type CollectedAction } from '../../src/core/xstate-views.ts';
@@ -209,5 +209,54 @@ describe('plain transitions', () => {
     // It would prove nothing if XState had taken them all.
     expect(short / events).toBeGreaterThan(0.3);
     expect(short / events).toBeLessThan(0.95);
+  });
+
+  /** The same events by both ways: what each comes to. */
+  function beside(machine: AnyStateMachine, events: readonly MachineEvent[]): { readonly mine: unknown; readonly theirs: unknown } {
+    const interpreter = new Interpreter();
+    const copy = inertCopy(machine);
+    const self = new Self('', 'it', undefined, interpreter.system);
+    let mine = interpreter.initial(copy, undefined, self);
+    const theirs = createActor(machine).start();
+    for (const event of events) {
+      interpreter.begin();
+      mine = interpreter.transition(copy, mine, event, self);
+      theirs.send(event);
+    }
+    const { value, context } = theirs.getSnapshot();
+    return { mine: { value: mine.value as unknown, context: mine.context as unknown }, theirs: { value: value as unknown, context: context as unknown } };
+  }
+
+  it('know states apart that were given the same id', () => {
+    const region = (next: string) => ({ initial: 'work', states: { work: { id: 'work', on: { next } }, [next]: {} } });
+    const machine = createMachine({ initial: 'left', states: { left: { ...region('ok'), on: { change: 'right' } }, right: region('ok') } });
+    const { mine, theirs } = beside(machine, [{ type: 'change' }, { type: 'next' }]);
+    expect(mine).toEqual(theirs);
+  });
+
+  it('run what changes a context in place once an event', () => {
+    const note = assign<{ readonly list: number[] }, { readonly type: string; readonly n?: number }, undefined, never, never>(({ context, event }) => {
+      context.list.push(event.n ?? 0);
+      return { list: context.list };
+    });
+    const machine = createMachine({ context: () => ({ list: [] as number[] }), on: { note: { actions: note as never } } });
+    const { mine, theirs } = beside(
+      machine,
+      [1, 2, 3].map((n) => ({ type: 'note', n })),
+    );
+    expect(mine).toEqual({ value: {}, context: { list: [1, 2, 3] } });
+    expect(theirs).toEqual(mine);
+  });
+
+  it('leave to XState what it stops and begins machines with', () => {
+    const interpreter = new Interpreter();
+    const machine = inertCopy(createMachine({ initial: 'a', context: { n: 0 }, states: { a: { on: { '*': { actions: assign({ n: 1 }) } } } } }));
+    const self = new Self('', 'it', undefined, interpreter.system);
+    let snapshot = interpreter.initial(machine, undefined, self);
+    for (const type of ['x', 'x', 'xstate.stop']) {
+      interpreter.begin();
+      snapshot = interpreter.transition(machine, snapshot, { type }, self);
+    }
+    expect(snapshot.status).toBe('stopped');
   });
 });

@@ -41,6 +41,10 @@ export class MemoryFeed implements CursorReader {
     return first === undefined || last === undefined ? null : { first: first.id, last: last.id, trimmed: this.#trimmed };
   }
 
+  async cursorEnd() {
+    return this.#entries.at(-1)?.id ?? null;
+  }
+
   async readCursor(after: string, count: number, blockMs: number): Promise<readonly CursorEntry[]> {
     this.reads++;
     const found = (): readonly CursorEntry[] => this.#entries.filter(({ id }) => compareEntryIds(id, after) > 0).slice(0, count);
