@@ -1,6 +1,6 @@
 /** A whole engine over a store in memory, on a clock that the test moves: bells, announcements, outlets, and what is dropped with time. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { sendTo, setup } from 'xstate';
+import { assign, sendTo, setup } from 'xstate';
 import { z } from 'zod';
 import { registerActorType } from '../../src/core/kernel.ts';
 import type { HostedType } from '../../src/engine/actor-types.ts';
@@ -33,6 +33,24 @@ const machine = setup({
   states: { new: { on: { begin: { target: 'busy', actions: 'post' } } }, busy: { on: { end: 'done' } }, done: {} },
 });
 const plain = z.object({ type: z.string() });
+/** As well, it counts what it posts, and has an effect beside each. */
+const notingMachine = setup({
+  types: { context: {} as { id: string; n: number }, events: {} as { type: 'begin' | 'end' }, input: {} as { id: string } },
+  actions: {
+    count: assign(({ context }) => ({ n: context.n + 1 })),
+    note: () => {},
+    post: sendTo(
+      ({ context }) => durableActor('numbered', context.id),
+      ({ context }) => ({ type: 'post', n: context.n }),
+    ),
+  },
+}).createMachine({
+  id: 'job',
+  context: ({ input }) => ({ id: input.id, n: 0 }),
+  initial: 'new',
+  states: { new: { on: { begin: { target: 'busy', actions: ['count', 'post', 'note'] } } }, busy: { on: { end: 'new' } } },
+});
+const noting = registerActorType({ type: 'job', version: '1', machine: notingMachine, events: { begin: plain, end: plain }, effects: ['note'] });
 const registered = registerActorType({ type: 'job', version: '1', machine, events: { begin: plain, end: plain } });
 
 const reports: StreamSource = {
@@ -78,7 +96,10 @@ describe('an engine', () => {
       doorbell: redis.doorbell(),
       clock,
       types: [{ registered, executors: {}, ...host }],
-      outlets: [{ type: 'queue', encode: (id) => ({ stream: `queue:${id}`, fields: ['jobId', id] }) }],
+      outlets: [
+        { type: 'queue', encode: (id) => ({ stream: `queue:${id}`, fields: ['jobId', id] }) },
+        { type: 'numbered', encode: (id, event) => ({ stream: `queue:${id}`, fields: ['n', JSON.stringify(event['n'])] }) },
+      ],
       owner: `engine-${engines.length}`,
       settings: { pollMs: 60_000, checkpointMs: 500, trimEveryMs: 1_000, ...settings },
       warn: (text) => void warnings.push(text),
@@ -122,6 +143,26 @@ describe('an engine', () => {
     await here.clock.advance(100);
     expect(here.redis.posted('queue:a').map(([, fields]) => fields)).toEqual([['jobId', 'a']]);
     expect([engine.meter.counters.posts, engine.report().outboxDepth, here.redis.partition(partitionOf('job/a')).outbox.length]).toEqual([1, 0, 0]);
+  });
+
+  it('delivers what a stream refused when it takes entries again, in order, and carries out once what was decided with it', async () => {
+    const here = world();
+    const carriedOut: string[] = [];
+    const { engine, warnings } = await start(here, { host: { registered: noting, executors: { note: async ({ key }) => void carriedOut.push(key) } } });
+    here.redis.refusing.add('queue:a');
+    await append(here, 'a', 'begin');
+    await append(here, 'b', 'begin');
+    await here.clock.advance(2_000);
+    await append(here, 'a', 'end', 'begin');
+    expect([here.redis.posted('queue:a').length, here.redis.posted('queue:b').length, engine.report().outboxDepth]).toEqual([0, 1, 2]);
+    here.redis.refusing.clear();
+    await here.clock.advance(20_000);
+    await append(here, 'a', 'end', 'begin');
+    await here.clock.advance(1_000);
+    expect(here.redis.posted('queue:a').map(([, fields]) => fields[1])).toEqual(['1', '2', '3']);
+    expect(carriedOut.map((key) => key.slice(0, key.indexOf('#'))).sort()).toEqual(['job/a', 'job/a', 'job/a', 'job/b']);
+    expect([new Set(carriedOut).size, engine.report().outboxDepth]).toEqual([4, 0]);
+    expect(warnings[0]).toMatch(/^1 entries for the stream queue:a wait because it does not take them/);
   });
 
   it('announces transitions while somebody listens, and builds none while nobody does', async () => {

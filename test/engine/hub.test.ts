@@ -121,6 +121,19 @@ describe('the hub', () => {
     expect((await taken).seen).toEqual(['job/a 2']);
   });
 
+  it('begins where it last saw the end while the store does not answer', async () => {
+    const { hub, feed, clock, signal } = await fixture();
+    feed.commit(['job/a'], 1);
+    await clock.advance(1_000);
+    feed.failing = true;
+    const taken = take(await hub.follow('new', { signal }), 1);
+    await settled();
+    feed.failing = false;
+    feed.commit(['job/a'], 2);
+    await clock.advance(1_000);
+    expect((await taken).seen).toEqual(['job/a 2']);
+  });
+
   it('ends an iteration at its signal and at a stop, and refuses to follow after that', async () => {
     const { hub, feed } = await fixture();
     const abort = new AbortController();

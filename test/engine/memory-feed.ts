@@ -12,6 +12,8 @@ export class MemoryFeed implements CursorReader {
   #number = 0;
   /** Packs fetched so far. */
   fetched = 0;
+  /** The end cannot be told. */
+  failing = false;
   /** Reads of the cursor's stream so far. */
   reads = 0;
 
@@ -42,6 +44,7 @@ export class MemoryFeed implements CursorReader {
   }
 
   async cursorEnd() {
+    if (this.failing) throw new Error('The store does not answer.');
     return this.#entries.at(-1)?.id ?? null;
   }
 

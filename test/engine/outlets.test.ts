@@ -68,11 +68,16 @@ const definition: ActorTypeDefinition = {
   unindexed: ['lost'],
 };
 
+/** Numbers of values that no entry can have. */
+const STRANGE: { readonly [id: string]: number | undefined } = { empty: 0, odd: 1, huge: 9_000 };
+
 const queue: Outlet = {
   type: 'queue',
   encode: (id, event, from, at) => {
     if (id === 'throws') throw new Error('no such queue');
     if (id === 'unknown') return undefined;
+    const strange = STRANGE[id];
+    if (strange !== undefined) return { stream: `jobs:${id}`, fields: Array.from({ length: strange }, String) };
     return { stream: `jobs:${id}`, fields: ['what', event['what'] as string, 'from', from, 'at', String(at)], priority: 0, member: from };
   },
 };
@@ -164,6 +169,22 @@ describe('a message to an outlet', () => {
     expect(request.posts).toMatchObject([{ stream: 'jobs:b', number: `${EPOCH}-2` }]);
   });
 
+  it('does not overtake one that a batch in flight has put into its outbox', () => {
+    const { apply, waiting, partition } = fixture();
+    waiting.add('jobs:a');
+    const first = apply(100, ['a', claim], ['a', end]);
+    // The line is empty again, and the batch is not settled: what it owes is in nobody's line yet.
+    waiting.clear();
+    const second = apply(150, ['a', claim], ['a', end]);
+    expect([second.request.posts, second.owed.outbox.length]).toEqual([[], 1]);
+    partition.settled(first.owed.commit);
+    const third = apply(200, ['a', claim], ['a', end]);
+    expect(third.request.posts).toEqual([]);
+    partition.settled(second.owed.commit);
+    partition.settled(third.owed.commit);
+    expect(apply(250, ['a', claim]).request.posts).toMatchObject([{ number: `${EPOCH}-4` }]);
+  });
+
   it('goes the same way when it was delayed', () => {
     const { apply, partition, build } = fixture();
     expect(apply(100, ['a', { type: 'later' }]).request.posts).toEqual([]);
@@ -174,6 +195,9 @@ describe('a message to an outlet', () => {
   it.each([
     ['unknown', 'The outlet "queue" has no entry for the event "post".'],
     ['throws', 'The outlet "queue" could not encode the event "post": no such queue'],
+    ['empty', 'The entry that the outlet "queue" made of the event "post" has 0 values; a value for each field is needed, and one field at the least.'],
+    ['odd', 'The entry that the outlet "queue" made of the event "post" has 1 values; a value for each field is needed, and one field at the least.'],
+    ['huge', 'The entry that the outlet "queue" made of the event "post" has 9000 values; at most 1000 are taken.'],
   ])('is a dead letter when the outlet has no entry for it (%s), and the actor goes on', (id, reason) => {
     const { apply, partition, meter } = fixture();
     const { owed, request } = apply(100, [id, claim]);

@@ -38,12 +38,12 @@ const PACE_MS = 2_000;
 const FROZEN_MS = 6_000;
 const KILLS = 22;
 const FREEZES = 5;
-/** Where an engine is killed: on either side of a named call, or anywhere. */
+/** Where an engine is killed: on either side of a commit, which hands out and ends jobs, or anywhere. */
 const ENGINE_KILLS: readonly (KillPoint | undefined)[] = [
-  { functionName: 'post', side: 'after', skip: 2 },
+  { functionName: 'commit', side: 'after', skip: 2 },
   undefined,
   { functionName: 'commit', side: 'after', skip: 20 },
-  { functionName: 'post', side: 'before', skip: 2 },
+  { functionName: 'commit', side: 'before', skip: 2 },
 ];
 /** A named call that does not come in this time: the engine is killed all the same. */
 const NAMED_CALL_MS_MAX = 3_000;
@@ -184,6 +184,8 @@ describe('jobs whose workers, engine and Redis are killed', () => {
     for (const worker of workers) await worker.end('SIGTERM');
     await engine.child.end('SIGTERM');
     engine.proxy.close();
+    // A call that never came would prove nothing of the kill beside it.
+    expect(namedKills).toEqual(ENGINE_KILLS.flatMap((point) => (point === undefined ? [] : [`${point.side} ${point.functionName}`])));
     journal = await Journal.read(client, keys, jobType({ place: () => Promise.reject(new Error('Only read.')) }));
     console.log(
       `seed ${SEED}: ${JOBS} jobs done; ${JSON.stringify(done)}, of the engine ${namedKills.join(', ')}; ${Math.round(chaosMs / 1000)} s of chaos, ${Math.round((performance.now() - began) / 1000)} s in all`,

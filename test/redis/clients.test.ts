@@ -43,6 +43,25 @@ describe('clients', () => {
     });
   });
 
+  it('commit what they may not post with the posts in the outbox: a stream that is barred holds up itself alone', async () => {
+    const admin = await connected(createWriteClient(target));
+    await admin.call('ACL', 'SETUSER', 'narrow', 'on', '>secret', '+@all', `~${KEYS.prefix}*`, '~open*', '~{open*', '&*');
+    const narrow = { ...target, username: 'narrow', password: 'secret' };
+    const store = await createRedisStore(await connected(createWriteClient(narrow), narrow), KEYS);
+    const acquired = await store.acquire(2, 'engine-a', 60_000);
+    if (acquired.kind !== 'acquired') throw new Error('held');
+    const post = (stream: string, number: number) => ({ stream, from: 2, number: `1-${number}`, fields: ['n', String(number)] });
+    const first = { ...emptyCommit(2, acquired.state, 1), outbox: '["a command"]', posts: [post('open', 1), post('barred', 2)] };
+    expect(await store.commit([first])).toMatchObject([{ kind: 'committed', repeated: false, refused: true }]);
+    expect(await store.commit([first])).toMatchObject([{ kind: 'committed', repeated: true, refused: true }]);
+    const second = { ...emptyCommit(2, acquired.state, 2), previous: first.id, posts: [post('open', 3)] };
+    expect(await store.commit([second])).toMatchObject([{ kind: 'committed', refused: false }]);
+    expect((await admin.xrange('open', '-', '+')).map(([, fields]) => fields[1])).toEqual(['3']);
+    const again = await store.acquire(2, 'engine-a', 60_000);
+    const outbox = again.kind === 'acquired' ? again.state.outbox.map(([, pack]) => JSON.parse(pack) as unknown) : [];
+    expect(outbox).toEqual([['a command', { post: post('open', 1) }, { post: post('barred', 2) }]]);
+  });
+
   it('send a command once when its reply is lost, and the repeated commit is recognised', async () => {
     const proxy = await startProxy(server.port);
     closing.push(() => proxy.close());
