@@ -354,7 +354,7 @@ function nextEntry(partition: Partition, watermark: number): Extract<Next, { kin
   const inbox = partition.inboxPending.peek();
   let next: Extract<Next, { kind: 'inbox' | 'source' }> | undefined =
     inbox === undefined || partition.isAhead(inbox.ms, watermark) ? undefined : { kind: 'inbox', at: Math.min(inbox.ms, watermark), item: inbox };
-  for (const state of partition.sources.values()) {
+  for (const state of partition.sourceStates) {
     const item = state.pending.peek();
     if (item === undefined || partition.isAhead(item.ms, watermark)) continue;
     const at = Math.min(item.ms, watermark);

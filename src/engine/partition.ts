@@ -69,6 +69,8 @@ export class Partition {
   #appendedBy = 0;
   readonly inboxPending = new PendingQueue<InboxItem>();
   readonly sources: ReadonlyMap<string, SourceState>;
+  /** The same in a list: all partitions are looked at in every round. */
+  readonly sourceStates: readonly SourceState[];
   readonly observed: ObservedTime;
   readonly timers: TimerQueue;
   readonly liveness: TimerQueue;
@@ -113,6 +115,7 @@ export class Partition {
     this.sent = toNumbers(state.sent);
     this.isolated = new Set(isolated);
     this.sources = new Map(sources.map((source) => [source.stream, sourceState(source, state.sources[source.stream])]));
+    this.sourceStates = [...this.sources.values()];
     const evidence = Object.values(state.sources)[0];
     this.observed = heard?.resumed() ?? new ObservedTime(observationGapMs, evidence?.watermark ?? 0, evidence?.observed ?? 0);
     this.storedSources = this.sourceIds();
@@ -121,7 +124,7 @@ export class Partition {
   /** No step of this partition may have a time beyond this. (I6, and the timer rule) */
   get watermark(): number {
     let watermark = this.inboxWatermark;
-    for (const source of this.sources.values()) if (source.watermark < watermark) watermark = source.watermark;
+    for (const source of this.sourceStates) if (source.watermark < watermark) watermark = source.watermark;
     return watermark;
   }
 
@@ -170,7 +173,7 @@ export class Partition {
 
   /** The next entry of the inbox or of a source waits for the watermark: the inbox must be read, even if it is empty. */
   awaitsWatermark(): boolean {
-    for (const state of this.sources.values()) {
+    for (const state of this.sourceStates) {
       const item = state.pending.peek();
       if (item !== undefined && this.isAhead(item.ms, this.watermark)) return true;
     }
@@ -233,13 +236,13 @@ export class Partition {
 
   sourceIds(): string {
     let ids = '';
-    for (const state of this.sources.values()) ids += `${state.position} `;
+    for (const state of this.sourceStates) ids += `${state.position} `;
     return ids;
   }
 
   hasPending(): boolean {
     if (this.inboxPending.length > 0) return true;
-    for (const state of this.sources.values()) if (state.pending.length > 0) return true;
+    for (const state of this.sourceStates) if (state.pending.length > 0) return true;
     return false;
   }
 

@@ -62,7 +62,8 @@ export class SourceReader {
     this.position = proof.last;
     for (const partition of partitions) {
       if (partition === undefined) continue;
-      const ahead = compareEntryIds(partition.sources.get(stream)?.read ?? STREAM_START, proof.last) > 0;
+      const stood = partition.sources.get(stream)?.read ?? STREAM_START;
+      const ahead = stood !== after && compareEntryIds(stood, proof.last) > 0;
       if (!ahead) partition.takeSource(stream, dealt.get(partition) ?? [], proof);
     }
   }
