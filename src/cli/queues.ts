@@ -53,10 +53,18 @@ function changing(verb: 'pause' | 'resume', what: string): Command {
     });
 }
 
-function row({ queue, paused, limits, waiting, held, taken, workers }: QueueView): readonly string[] {
+function row({ queue, paused, limits, waiting, held, taken, workers, fault }: QueueView): readonly string[] {
   const { concurrency, rate } = limits;
   const bounds = [concurrency === undefined ? '' : `${concurrency} at once`, rate === undefined ? '' : `${rate.max} in ${rate.perMs} ms`];
-  return [queue, paused ? 'paused' : 'open', String(waiting), String(held), String(taken), String(workers), bounds.filter(Boolean).join(', ') || '-'];
+  return [
+    queue,
+    fault === undefined ? (paused ? 'paused' : 'open') : 'no stream',
+    String(waiting),
+    String(held),
+    String(taken),
+    String(workers),
+    bounds.filter(Boolean).join(', ') || '-',
+  ];
 }
 
 function readLimits({ concurrency, rate }: LimitFlags): QueueLimits {

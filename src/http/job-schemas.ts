@@ -130,6 +130,7 @@ export const queueView = z.object({
   held: z.int(),
   taken: z.int(),
   workers: z.int(),
+  fault: z.string().optional(),
 }) as unknown as z.ZodType<QueueView>;
 
 export const scheduleView = z.object({

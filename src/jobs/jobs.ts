@@ -168,8 +168,13 @@ async function withReasons(queues: Pick<Queues, 'view'>, jobs: readonly JobView[
   const names = [...new Set(jobs.flatMap(({ state, queue }) => (state === 'queued' && queue !== null ? [queue] : [])))];
   if (names.length === 0) return jobs;
   const views = await queues.view(names);
-  const paused = new Set(names.filter((_, index) => views[index]?.paused));
-  return jobs.map((job) =>
-    job.state === 'queued' && job.queue !== null && paused.has(job.queue) ? { ...job, reason: `The queue ${job.queue} is paused.` } : job,
+  const reasons = new Map(
+    views.flatMap(({ queue, paused, fault }): [string, string][] =>
+      fault === undefined ? (paused ? [[queue, `The queue ${queue} is paused.`]] : []) : [[queue, fault]],
+    ),
   );
+  return jobs.map((job) => {
+    const reason = job.state === 'queued' && job.queue !== null ? reasons.get(job.queue) : undefined;
+    return reason === undefined ? job : { ...job, reason };
+  });
 }

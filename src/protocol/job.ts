@@ -140,6 +140,8 @@ export interface QueueView {
   readonly taken: number;
   /** Consumers of the group that were seen within a minute. */
   readonly workers: number;
+  /** Why nothing can be handed out, and the way out: the queue's key belongs to something else. */
+  readonly fault?: string;
 }
 
 export type JobCommandResult =

@@ -272,8 +272,11 @@ end
 -- What a person is shown of a queue.
 -- KEYS  stream posts gate held entries
 -- ARGV  unreadMax activeMs
--- Returns {paused, concurrency|'', rateMax|'', rateMs|'', unread, held, pending, consumers seen within activeMs}.
+-- Returns {paused, concurrency|'', rateMax|'', rateMs|'', unread, held, pending, consumers seen within activeMs, type of a key that is no
+--         stream|''}.
 local function view_queue(keys, args)
+  local kind = redis.call('TYPE', keys[1]).ok
+  if kind ~= 'stream' and kind ~= 'none' then return { 0, '', '', '', 0, 0, 0, 0, kind } end
   local settings = table_of(redis.call('HGETALL', keys[3]))
   local group = group_of(keys[1], GROUP)
   local workers = 0
@@ -284,7 +287,7 @@ local function view_queue(keys, args)
   end
   return {
     settings.paused and 1 or 0, settings.concurrency or '', settings.rate_max or '', settings.rate_ms or '',
-    count_unread(keys[1], group, args[1]), redis.call('ZCARD', keys[4]), group and group.pending or 0, workers,
+    count_unread(keys[1], group, args[1]), redis.call('ZCARD', keys[4]), group and group.pending or 0, workers, '',
   }
 end
 

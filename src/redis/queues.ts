@@ -147,7 +147,7 @@ function checkWhole(field: string, value: number | undefined, max: number): void
   throw new InvalidJobError(field, `must be a whole number from 1 to ${max}.`);
 }
 
-function viewOf(queue: string, [paused, concurrency, rateMax, rateMs, waiting, held, taken, workers]: readonly (number | string)[]): QueueView {
+function viewOf(queue: string, [paused, concurrency, rateMax, rateMs, waiting, held, taken, workers, kind = '']: readonly (number | string)[]): QueueView {
   return {
     queue,
     paused: paused === 1,
@@ -159,6 +159,7 @@ function viewOf(queue: string, [paused, concurrency, rateMax, rateMs, waiting, h
     held: Number(held),
     taken: Number(taken),
     workers: Number(workers),
+    ...(kind === '' ? {} : { fault: `The key ${queue} is a ${kind} and no stream: nothing can be handed out. Delete it, or rename it.` }),
   };
 }
 

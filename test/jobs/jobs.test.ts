@@ -1,16 +1,26 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Redis } from 'ioredis';
 import { JobError } from '../../src/protocol/errors.ts';
 import type { JobRequest } from '../../src/protocol/job.ts';
+import { closeClient, connectFirst, createWriteClient } from '../../src/redis/clients.ts';
+import { parseRedisUrl } from '../../src/redis/target.ts';
 import { defineJob } from '../../src/worker/define-job.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
 import { startJobWorld, until, type JobWorld, type JobWorldOptions } from './job-world.ts';
 
 let server: TestRedis;
+let client: Redis;
 let worlds = 0;
 beforeAll(async () => {
   server = await startTestRedis();
+  const target = parseRedisUrl(server.url);
+  client = createWriteClient(target);
+  await connectFirst(client, target);
 });
-afterAll(() => server.stop());
+afterAll(async () => {
+  await closeClient(client);
+  await server.stop();
+});
 
 const world = async (options?: JobWorldOptions): Promise<JobWorld & { queue: string }> => {
   const name = `jobs${worlds++}`;
@@ -250,6 +260,20 @@ describe('looking', () => {
     expect(await jobs.setLimits(queue, { concurrency: 3 })).toMatchObject({ limits: { concurrency: 3 } });
     await worker({ jobs: [echo], queues: [queue] });
     expect((await jobs.waitForEnd(jobId, 10_000))?.state).toBe('done');
+  });
+
+  it('waits for a queue whose key is no stream, says so, and is done once there is one', async () => {
+    const { jobs, queue, untilState, worker } = await world();
+    await client.set(queue, 'somebody else’s');
+    const { jobId } = await jobs.submit({ type: 'ECHO', queue });
+    const other = await jobs.submit({ type: 'ECHO', queue: `${queue}-other` });
+    expect((await untilState(jobId, 'queued')).reason).toBe(`The key ${queue} is a string and no stream: nothing can be handed out. Delete it, or rename it.`);
+    expect((await jobs.listQueues()).find((view) => view.queue === queue)).toMatchObject({ waiting: 0, fault: expect.stringContaining('no stream') });
+    await worker({ jobs: [echo], queues: [`${queue}-other`] });
+    expect((await jobs.waitForEnd(other.jobId, 10_000))?.state).toBe('done');
+    await client.del(queue);
+    await worker({ jobs: [echo], queues: [queue] });
+    expect((await jobs.waitForEnd(jobId, 20_000))?.state).toBe('done');
   });
 
   it('finds nothing where there is nothing', async () => {
