@@ -202,12 +202,18 @@ export class Worker {
           failures = 0;
         }
         for (const entry of entries) this.#accept(entry, stop.aborted);
+        // What ends at once is reported before the next read is sent: somebody may wait for it, and nobody for the read.
+        if (entries.length > 0) await this.#turns(2);
       } catch (error) {
         if (stop.aborted) return;
         if (failures++ === 0) log.warn(`No jobs can be taken, and it is tried again: ${messageOf(error)}`);
         await sleep(this.#clock, Math.min(RETRY_MS_LAST, RETRY_MS_FIRST * 2 ** Math.min(failures - 1, 10)), stop);
       }
     }
+  }
+
+  async #turns(count: number): Promise<void> {
+    for (let turn = 0; turn < count; turn++) await new Promise<void>((resolve) => this.#clock.soon(resolve));
   }
 
   /** How many entries may be taken now. */
