@@ -170,7 +170,8 @@ describe('an engine goes on', () => {
       await isWhole();
       await sleep(LEASE_MS); // long enough for tries of the engine, and for leases to end that are not renewed
       await isWhole();
-      expect((await reader.partitions()).filter(({ owner }) => owner === null)).toEqual([]);
+      // On a busy machine a short lease lapses at times; a full memory must not keep it from being renewed.
+      await until('all leases are held', async () => (await reader.partitions()).every(({ owner }) => owner !== null));
       await client.config('SET', 'maxmemory', '0');
     }
     expect(await send(refused)).toBe(refused.length);

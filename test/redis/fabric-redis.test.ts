@@ -15,7 +15,7 @@ let redis: Redis;
 let fabric: FabricRedis;
 
 beforeAll(async () => {
-  server = await startTestRedis(['--appendonly', 'yes']);
+  server = await startTestRedis(['--appendonly', 'yes', '--appendfsync', 'always']);
   redis = new Redis(server.url);
   redis.on('error', () => undefined);
   fabric = await createFabricRedis(parseRedisUrl(server.url));
