@@ -11,13 +11,14 @@ import type { Delivery } from '../protocol/command.ts';
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import type { Cause, Outcome } from '../protocol/envelope.ts';
 import { encodePack, formatAddress } from '../protocol/feed-pack.ts';
-import { idOf, partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
+import { partitionOf, typeOf, type ActorKey } from '../protocol/ids.ts';
 import type { MessageCommand } from '../protocol/command.ts';
 import { EXCERPT_LENGTH } from '../protocol/dead-letter.ts';
-import type { Outlet, OutletEntry, Post } from '../protocol/outlet.ts';
+import type { Outlet, Post } from '../protocol/outlet.ts';
 import { CHECKPOINT_EVERY, type ActorRecord, type Transition } from '../protocol/record.ts';
 import type { Announced, Announcements } from './announcements.ts';
 import type { HostedType } from './actor-types.ts';
+import { makeEntry } from './outlet-entry.ts';
 import type { Partition } from './partition.ts';
 import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
 
@@ -70,8 +71,6 @@ interface Dirty {
   document?: string;
 }
 
-/** Fields and values of one entry for another system. */
-const POST_VALUES_MAX = 1_000;
 const NO_CHANNELS: readonly string[] = [];
 
 export class BatchWrites {
@@ -216,24 +215,17 @@ export class BatchWrites {
     return actor;
   }
 
-  /** What an outlet cannot encode is the machine's bug: told, and no reason to stop the actor. */
-  #post(outlet: Outlet, from: ActorKey, address: string, { to, event }: MessageCommand, at: number): void {
-    let entry: OutletEntry | undefined;
-    let reason = `The outlet "${outlet.type}" has no entry for the event "${event.type}".`;
-    try {
-      const encoded = outlet.encode(idOf(to), event, from, at);
-      const fault = encoded === undefined ? undefined : entryFault(encoded);
-      if (fault === undefined) entry = encoded;
-      else reason = `The entry that the outlet "${outlet.type}" made of the event "${event.type}" ${fault}.`;
-    } catch (error) {
-      reason = `The outlet "${outlet.type}" could not encode the event "${event.type}": ${(error as Error).message}`;
-    }
-    if (entry === undefined) {
+  /** What an outlet cannot encode is told, and no reason to stop the actor. */
+  #post(outlet: Outlet, from: ActorKey, address: string, command: MessageCommand, at: number): void {
+    const made = makeEntry(outlet, from, command, at);
+    if (!made.ok) {
+      const { to, event } = command;
       this.#context.lost();
       const excerpt = JSON.stringify({ to, event }).slice(0, EXCERPT_LENGTH);
-      this.deadLetter({ at, source: `actor:${from}`, ref: address, code: 'post_not_encoded', reason, actor: from, excerpt });
+      this.deadLetter({ at, source: `actor:${from}`, ref: address, code: 'post_not_encoded', reason: made.reason, actor: from, excerpt });
       return;
     }
+    const { entry } = made;
     const partition = this.#partition;
     const post: Post = { ...entry, from: partition.number, number: `${partition.epoch}-${++partition.posted}` };
     if (partition.owesPosts(entry.stream) || this.#context.postsWait(entry.stream)) {
@@ -324,14 +316,6 @@ export class BatchWrites {
     const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
     return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }
-}
-
-/** What Redis could not append, or not take back into an outbox, must not reach a commit: nothing in it may fail once it has begun to write. */
-function entryFault({ stream, fields }: OutletEntry): string | undefined {
-  if (typeof stream !== 'string' || stream === '') return 'names no stream';
-  if (fields.length === 0 || fields.length % 2 === 1) return `has ${fields.length} values; a value for each field is needed, and one field at the least`;
-  if (fields.length > POST_VALUES_MAX) return `has ${fields.length} values; at most ${POST_VALUES_MAX} are taken`;
-  return fields.every((field) => typeof field === 'string') ? undefined : 'has a value that is no text';
 }
 
 function channelsOf(announced: readonly Announced[]): readonly string[] {
