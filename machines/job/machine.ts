@@ -55,7 +55,7 @@ export function createJobMachine(services: JobServices, settings: JobMachineSett
   /** By a person. Withdrawing takes the cancel flag away. */
   const retried = [
     { guard: 'isOnlyFollowed' },
-    { guard: 'isPushed', target: 'queued', actions: ['renew', 'push', 'tellQueued'] },
+    { guard: 'isPushed', target: 'queued', actions: ['renew', 'push'] },
     { guard: 'hasChildren', target: 'waiting', actions: ['withdraw', 'renew'] },
     { guard: 'needsNode', target: 'placing', actions: ['withdraw', 'renew'] },
     { target: 'queued', actions: ['withdraw', 'renew', ...handOut] },

@@ -160,7 +160,10 @@ export class QueueWarden {
         );
         for (const [index, watched] of some.entries()) {
           const look = looks[index] as QueueLook;
-          if (!look.exists) continue;
+          if (!look.exists) {
+            if (look.marked) await this.#ports.observer.note([{ stream: watched.stream, claims: [], told: [] }]);
+            continue;
+          }
           if (await this.#takeAlone(watched, look)) again.push(watched);
           foreign ||= look.consumers.some(({ name, idleMs, pending }) => !name.startsWith(CONSUMER_PREFIX) && (pending > 0 || idleMs < FOREIGN_MS));
         }

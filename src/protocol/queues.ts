@@ -115,6 +115,8 @@ export interface HeldEntry {
 
 export interface QueueLook {
   readonly exists: boolean;
+  /** Something was noted of it, or of a stream of that name which is gone. */
+  readonly marked: boolean;
   readonly length: number;
   /** Entries that others have added, ever: differs from `seen` when there are new ones. */
   readonly foreign: number;

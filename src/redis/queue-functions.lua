@@ -36,7 +36,9 @@ local function take_in(keys, args, last, max_length, numbered, done)
         gated = redis.call('EXISTS', keys[3]) == 1
       end
       if priority and priority ~= 0 then gated = redis.call('HSET', keys[3], 'ordered', '1') ~= nil end
-      if priority and gated then
+      if numbered and gate.is_withdrawn(stream, args[at + 3], args, at + 5, at + 4 + count) then
+        -- Nobody wants it any more.
+      elseif priority and gated then
         gate.hold(keys, 'high', priority, args[at + 3], { unpack(args, at + 5, at + 4 + count) })
         done.held = true
       else

@@ -5,6 +5,7 @@
 -- {stream}:gate          hash: paused, concurrency, rate_max, rate_ms, ordered, high and low (next places in the line), r<slot> (rate counts)
 -- {stream}:held          sorted set: member (a job's id) by priority, then by age
 -- {stream}:held:entries  hash: member → {attempt, priority, fields}
+-- {stream}:withdrawn     hash: member → attempt up to which entries are dropped that arrive late
 --
 -- 1. Without a gate nothing is held. A priority other than 0 makes one, and it goes when nothing needs it and nothing is held.
 -- 2. A member is held once: of two attempts the newer.
@@ -13,6 +14,8 @@
 
 local GROUP = 'citadel-workers'
 local OWN_FIELD = 'attempt'
+-- A post that its stream refuses does not wait longer: see queue-functions.lua.
+local WITHDRAWN_SECONDS = 86400
 -- So many lie in the stream unread while order matters: enough to keep workers busy between two pumps, few enough to be overtaken quickly.
 local ORDER_WINDOW = 32
 -- As many under a rate or concurrency limit, at most.
@@ -23,6 +26,11 @@ local MOVE_MAX = 500
 local PRIORITY_STEP = 8589934592
 -- A rate counts by parts of its interval; the oldest part is counted whole, so the bound holds exactly and 3 % of the rate is given away.
 local RATE_PARTS = 32
+
+-- What was to be withdrawn and was not there.
+local function withdrawn_key(stream)
+  return '{' .. stream .. '}:withdrawn'
+end
 
 local function table_of(pairs_found)
   local found = {}
@@ -148,12 +156,34 @@ local function move(keys, count)
   return #members
 end
 
+-- What is not there now may be on its way: an entry waits while its stream refuses it.
+local function note_withdrawn(stream, job, attempt)
+  redis.call('HSET', withdrawn_key(stream), job, attempt)
+  redis.call('EXPIRE', withdrawn_key(stream), WITHDRAWN_SECONDS)
+end
+
+-- Whether an entry that waited on its way here was withdrawn meanwhile: what cannot be found is remembered for a day.
+function gate.is_withdrawn(stream, member, args, from, last)
+  local attempt = member ~= '' and redis.call('HGET', withdrawn_key(stream), member)
+  if not attempt then return false end
+  for at = from, last, 2 do
+    if args[at] == OWN_FIELD then return (tonumber(args[at + 1]) or 0) <= tonumber(attempt) end
+  end
+  return false
+end
+
+-- Whether entries can be appended: the key is a stream, or nothing.
+local function is_usable(stream)
+  local kind = redis.call('TYPE', stream).ok
+  return kind == 'stream' or kind == 'none', kind
+end
+
 -- Lets held entries go as far as the gate allows, the most urgent first, then the oldest.
 -- Returns {moved, returned, held, because, againMs, more 0|1}.
 function gate.pump(keys)
   local stream, gate_key, held = keys[1], keys[3], keys[4]
   local raw = redis.call('HGETALL', gate_key)
-  if #raw == 0 then return { 0, 0, 0, 'nothing', 0, 0 } end
+  if #raw == 0 or not is_usable(stream) then return { 0, 0, 0, 'nothing', 0, 0 } end
   local settings = table_of(raw)
   local group = group_of(stream, GROUP)
   local waiting = redis.call('ZCARD', held)
@@ -234,6 +264,10 @@ local function withdraw(keys, args)
     redis.call('HDEL', keys[5], job)
     removed = 1
   end
+  if not is_usable(keys[1]) then
+    note_withdrawn(keys[1], job, attempt)
+    return { removed, '' }
+  end
   local page = tonumber(args[4])
   local group = group_of(keys[1], GROUP)
   local entries
@@ -254,6 +288,7 @@ local function withdraw(keys, args)
     end
   end
   if removed > 0 then gate.pump(keys) end
+  if removed == 0 and page > 1 and #entries < page then note_withdrawn(keys[1], job, attempt) end
   return { removed, page > 1 and #entries == page and entries[page][1] or '' }
 end
 
@@ -275,9 +310,12 @@ end
 -- Returns {paused, concurrency|'', rateMax|'', rateMs|'', unread, held, pending, consumers seen within activeMs, type of a key that is no
 --         stream|''}.
 local function view_queue(keys, args)
-  local kind = redis.call('TYPE', keys[1]).ok
-  if kind ~= 'stream' and kind ~= 'none' then return { 0, '', '', '', 0, 0, 0, 0, kind } end
   local settings = table_of(redis.call('HGETALL', keys[3]))
+  local usable, kind = is_usable(keys[1])
+  if not usable then
+    local limits = { settings.concurrency or '', settings.rate_max or '', settings.rate_ms or '' }
+    return { settings.paused and 1 or 0, limits[1], limits[2], limits[3], 0, redis.call('ZCARD', keys[4]), 0, 0, kind }
+  end
   local group = group_of(keys[1], GROUP)
   local workers = 0
   if group then

@@ -12,6 +12,8 @@ local STALLED_MAX = 2000
 local STALLED_PAGE = 200
 -- Pages of one foreign consumer's pending list.
 local PENDING_PAGES = 10
+-- Nothing comes after it, and XRANGE refuses to look.
+local LAST_ID = '18446744073709551615-18446744073709551615'
 
 local function is_stream(key)
   return redis.call('TYPE', key).ok == 'stream'
@@ -92,6 +94,7 @@ end
 -- Entries that were delivered and acknowledged between two looks. Those of our workers are deleted with their acknowledgement.
 local function look_at_passed(stream, taken, group, passed, last, page, wanted)
   local through = {}
+  if passed == LAST_ID then return through, last, 0 end
   local entries = redis.call('XRANGE', stream, '(' .. passed, last, 'COUNT', page)
   for _, entry in ipairs(entries) do
     if not holder_of(stream, group, entry[1]) and redis.call('HEXISTS', taken, entry[1]) == 0 then
@@ -105,18 +108,20 @@ end
 -- What there is to be seen of a stream and its group.
 -- KEYS  stream posts taken gate held
 -- ARGV  group page leaseMs prefix, then the wanted fields
--- Returns {} when there is no such stream, else {length, added, own, lastId, scanned|'', seen|'', group 0|1, firstPending|'', lastDelivered,
+-- Returns {marked 0|1} when there is no such stream, else {length, added, own, lastId, scanned|'', seen|'', group 0|1, firstPending|'', lastDelivered,
 --         held, gated 0|1, consumers {name, pending, idle}, claims {id, consumer, deliveries, fields}, tracked that are gone {id, value,
 --         acknowledged 0|1}, passed and acknowledged {id, fields}, stalled {id, consumer, deliveries, fields}, passed, more 0|1}.
 local function look(keys, args)
   local stream, posts, taken = keys[1], keys[2], keys[3]
-  if not is_stream(stream) then return {} end
+  if not is_stream(stream) then return { redis.call('HEXISTS', posts, 'scanned') } end
   local name, page, prefix = args[1], tonumber(args[2]), args[4]
   local wanted = {}
   for at = 5, #args do wanted[args[at]] = true end
   local info = table_of(redis.call('XINFO', 'STREAM', stream))
   local kept = redis.call('HMGET', posts, 'count', 'scanned', 'seen', 'passed')
   local group = group_of(stream, name)
+  -- Marks beyond all that the stream ever held are of one that was deleted.
+  if kept[2] and is_after(kept[2], info['last-generated-id']) then kept[2], kept[3], kept[4] = false, false, false end
   local reply = {
     info['length'], info['entries-added'], tonumber(kept[1] or '0'), info['last-generated-id'], kept[2] or '', kept[3] or '',
     group and 1 or 0, '', group and group['last-delivered-id'] or '0-0', redis.call('ZCARD', keys[5]), redis.call('EXISTS', keys[4]),
@@ -146,7 +151,7 @@ end
 -- ARGV  group after upTo page ownField|'' unfinished 0|1
 -- Returns {next|'', id, fields, id, fields, …}.
 local function scan_foreign(keys, args)
-  if not is_stream(keys[1]) then return { '' } end
+  if not is_stream(keys[1]) or args[2] == LAST_ID then return { '' } end
   local page = tonumber(args[4])
   local group = args[6] == '1' and group_of(keys[1], args[1])
   local entries = redis.call('XRANGE', keys[1], '(' .. args[2], args[3], 'COUNT', page)
@@ -172,7 +177,9 @@ end
 -- Returns 1.
 local function note_look(keys, args)
   if not is_stream(keys[1]) then
+    -- The next stream under this name counts from its own beginning.
     redis.call('DEL', keys[3])
+    redis.call('HDEL', keys[2], 'passed', 'scanned', 'seen', 'count')
     return 1
   end
   local fields = { 'passed', 'scanned', 'seen' }

@@ -109,8 +109,8 @@ function text(name: string, ...args: string[]): Command {
 }
 
 type Held = readonly [entry: string, consumer: string, deliveries: number, fields: readonly string[]];
-/** Empty: there is no such stream. */
-type LookReply = readonly [] | FullReply;
+/** One number: there is no such stream. */
+type LookReply = readonly [marked: number] | FullReply;
 type FullReply = readonly [
   ...[length: number, added: number, own: number, lastId: string, scanned: string, seen: string, group: number, firstPending: string, lastDelivered: string],
   ...[held: number, gated: number, consumers: readonly (readonly [string, number, number])[], claims: readonly Held[]],
@@ -119,19 +119,42 @@ type FullReply = readonly [
 ];
 
 const MISSING: QueueLook = {
-  ...{ exists: false, length: 0, foreign: 0, lastId: '0-0', scanned: null, seen: null, hasGroup: false, firstPending: null, lastDelivered: '0-0' },
+  ...{
+    exists: false,
+    marked: false,
+    length: 0,
+    foreign: 0,
+    lastId: '0-0',
+    scanned: null,
+    seen: null,
+    hasGroup: false,
+    firstPending: null,
+    lastDelivered: '0-0',
+  },
   ...{ held: 0, gated: false, consumers: [], claims: [], acknowledged: [], handedOver: [], stalled: [], passed: '0-0', more: false },
 };
 
 function lookOf(reply: LookReply): QueueLook {
-  if (reply.length === 0) return MISSING;
+  if (reply.length === 1) return { ...MISSING, marked: reply[0] === 1 };
   const [length, added, own, lastId, scanned, seen, group, firstPending, lastDelivered, held, gated, consumers, claims, gone, through, stalled, passed, more] =
     reply;
   const acknowledgedByThem = gone.filter(([, , acknowledged]) => acknowledged === 1);
   // What a worker of ours told of is passed over only when the look has passed it: until then it must stay known.
   const handedOver = gone.filter(([entry, value, acknowledged]) => acknowledged === 0 && (value !== '' || !isAfter(entry, passed)));
   return {
-    ...{ exists: true, length, foreign: added - own, lastId, hasGroup: group === 1, lastDelivered, held, gated: gated === 1, passed, more: more === 1 },
+    ...{
+      exists: true,
+      marked: true,
+      length,
+      foreign: added - own,
+      lastId,
+      hasGroup: group === 1,
+      lastDelivered,
+      held,
+      gated: gated === 1,
+      passed,
+      more: more === 1,
+    },
     scanned: scanned === '' ? null : scanned,
     seen: seen === '' ? null : Number(seen),
     firstPending: firstPending === '' ? null : firstPending,

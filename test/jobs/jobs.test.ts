@@ -271,9 +271,31 @@ describe('looking', () => {
     expect((await jobs.listQueues()).find((view) => view.queue === queue)).toMatchObject({ waiting: 0, fault: expect.stringContaining('no stream') });
     await worker({ jobs: [echo], queues: [`${queue}-other`] });
     expect((await jobs.waitForEnd(other.jobId, 10_000))?.state).toBe('done');
+    const [gone, again] = [await jobs.submit({ type: 'ECHO', queue }), await jobs.submit({ type: 'ECHO', queue })];
+    for (const { jobId: cancelled } of [gone, again]) {
+      await untilState(cancelled, 'queued');
+      expect(await jobs.cancel(cancelled)).toMatchObject({ kind: 'done' });
+    }
+    expect(await jobs.retry(again.jobId)).toMatchObject({ kind: 'done' });
+    expect(await jobs.pause(queue)).toMatchObject({ paused: true, fault: expect.stringContaining('no stream') });
+    expect(await jobs.resume(queue)).toMatchObject({ paused: false });
+    await until(
+      async () => ((await client.hlen(`{${queue}}:withdrawn`)) === 2 ? true : undefined),
+      () => 'what was cancelled to be withdrawn',
+    );
     await client.del(queue);
+    await until(
+      async () => ((await client.xlen(queue)) >= 2 ? true : undefined),
+      () => 'two to be handed out',
+    );
+    const entries = (await client.xrange(queue, '-', '+')).map(
+      ([, fields]) => `${fields[fields.indexOf('jobId') + 1]}#${fields[fields.indexOf('attempt') + 1]}`,
+    );
+    expect(entries.toSorted()).toEqual([`${jobId}#1`, `${again.jobId}#2`].toSorted());
     await worker({ jobs: [echo], queues: [queue] });
     expect((await jobs.waitForEnd(jobId, 20_000))?.state).toBe('done');
+    expect((await jobs.waitForEnd(again.jobId, 20_000))?.state).toBe('done');
+    expect((await jobs.get(gone.jobId))?.state).toBe('cancelled');
   });
 
   it('finds nothing where there is nothing', async () => {

@@ -83,6 +83,21 @@ describe('a foreign worker', () => {
     expect(world.typesOf('quick').filter((type) => type === 'end')).toHaveLength(1);
   });
 
+  it('that finds a queue anew after one with ids from the future was deleted, or one with the last id there is', async () => {
+    world.start();
+    for (const [round, id] of ['99999999999999-0', '18446744073709551615-18446744073709551615'].entries()) {
+      await world.client.xadd(QUEUE, id, 'jobId', `far-${round}`, 'type', 'ECHO');
+      await world.until('it is adopted', () => world.typesOf(`far-${round}`).includes('adopt'));
+      await world.settle();
+      await world.client.del(QUEUE);
+      await world.enqueue('jobId', `near-${round}`, 'type', 'ECHO');
+      await world.until('the next is adopted', () => world.typesOf(`near-${round}`).includes('adopt'));
+      await world.client.del(QUEUE);
+      await world.settle();
+    }
+    expect(world.errors).toEqual([]);
+  });
+
   it('that leaves its outcome in the stream or the status of its job', async () => {
     world.start();
     for (const id of ['added', 'fields', 'hash', 'text', 'failed', 'wrong']) await world.post(id);

@@ -100,7 +100,7 @@ describe('a job of the rebalance list', () => {
   it('is pushed again when a person retries it', () => {
     const job = owned().when(says('error')).when({ type: 'retry' });
     expect(job.value).toBe('queued');
-    expect(job.commands.map(({ name }) => name)).toEqual(['pushRebalance', 'tellRebalance']);
+    expect(job.commands.map(({ name }) => name)).toEqual(['pushRebalance']);
     expect(job.messages).toEqual([]);
   });
 
