@@ -82,11 +82,12 @@ export class Loader {
 
   /** Takes in what was read of actors beside their entries. It must be what is stored. */
   take(partition: Partition, actors: readonly StoredActor[]): void {
-    for (const actor of actors) {
-      const { key } = actor;
-      const known = partition.uncommitted.has(key) || this.#ports.cache.get(key) !== undefined || this.#held.has(key);
-      if (!known && isAddress(key)) this.#hold(actor);
-    }
+    for (const actor of actors) if (!this.#isHere(partition, actor.key) && isAddress(actor.key)) this.#hold(actor);
+  }
+
+  /** Unlike {@link find}, it counts as no use. */
+  #isHere(partition: Partition, key: ActorKey): boolean {
+    return partition.uncommitted.has(key) || this.#ports.cache.get(key) !== undefined || this.#held.has(key);
   }
 
   /** Asks for what the coming batches of these partitions need and nobody has asked for yet. */
@@ -132,7 +133,7 @@ export class Loader {
 
   /** Drains what the partition read, or missed, since the last time; and looks at the timers that are due. */
   #wanted(partition: Partition): readonly ActorKey[] {
-    const { timersMax, cache } = this.#ports;
+    const { timersMax } = this.#ports;
     const { watermark, observed, timers, liveness } = partition;
     const asked = partition.takeWanted();
     if (timers.nextDue() <= watermark) for (const { member } of timers.dueThrough(watermark, timersMax)) asked.push(actorOf(member));
@@ -140,7 +141,7 @@ export class Loader {
     if (asked.length === 0) return asked;
     const keys = new Set<ActorKey>();
     for (const key of asked) {
-      if (partition.uncommitted.has(key) || cache.get(key) !== undefined || this.#held.has(key) || this.#loading.has(key)) continue;
+      if (this.#isHere(partition, key) || this.#loading.has(key)) continue;
       if (isAddress(key)) keys.add(key);
     }
     return [...keys];

@@ -3,7 +3,8 @@
  *
  * 1. The next read is sent, and the next batch's actors are asked for, before a round is stepped; the round's commits are in
  *    flight while the next is stepped: Redis and this process work at the same time. A partition has at most one commit in flight.
- * 2. Nothing leaves the process before its commit is answered; then it is owed, and {@link RoundsPorts.settle} pays it.
+ * 2. What the commit does not carry itself (posts, announcements) leaves the process only when it is answered; then it is owed, and
+ *    {@link RoundsPorts.settle} pays it.
  * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits, also with the
  *    batch that was built meanwhile: were that settled first, its commands would be delivered before the earlier ones. (I1, I5, I7)
  * 4. A commit that is refused costs the partition's memory: it is made anew from the store. (I4)

@@ -168,13 +168,13 @@ async function withReasons(queues: Pick<Queues, 'view'>, jobs: readonly JobView[
   const names = [...new Set(jobs.flatMap(({ state, queue }) => (state === 'queued' && queue !== null ? [queue] : [])))];
   if (names.length === 0) return jobs;
   const views = await queues.view(names);
-  const reasons = new Map(
-    views.flatMap(({ queue, paused, fault }): [string, string][] =>
-      fault === undefined ? (paused ? [[queue, `The queue ${queue} is paused.`]] : []) : [[queue, fault]],
-    ),
-  );
+  const reasons = new Map(views.map((view) => [view.queue, reasonOf(view)]));
   return jobs.map((job) => {
     const reason = job.state === 'queued' && job.queue !== null ? reasons.get(job.queue) : undefined;
     return reason === undefined ? job : { ...job, reason };
   });
+}
+
+function reasonOf({ queue, paused, fault }: QueueView): string | undefined {
+  return fault ?? (paused ? `The queue ${queue} is paused.` : undefined);
 }

@@ -14,8 +14,10 @@
 
 local GROUP = 'citadel-workers'
 local OWN_FIELD = 'attempt'
--- A post that its stream refuses does not wait longer: see queue-functions.lua.
+-- What was withdrawn is remembered for so long, and of so many. An entry that its stream refuses for longer is handed out after all, and
+-- what is told of it is late.
 local WITHDRAWN_SECONDS = 86400
+local WITHDRAWN_MAX = 10000
 -- So many lie in the stream unread while order matters: enough to keep workers busy between two pumps, few enough to be overtaken quickly.
 local ORDER_WINDOW = 32
 -- As many under a rate or concurrency limit, at most.
@@ -158,8 +160,10 @@ end
 
 -- What is not there now may be on its way: an entry waits while its stream refuses it.
 local function note_withdrawn(stream, job, attempt)
-  redis.call('HSET', withdrawn_key(stream), job, attempt)
-  redis.call('EXPIRE', withdrawn_key(stream), WITHDRAWN_SECONDS)
+  local key = withdrawn_key(stream)
+  if redis.call('HLEN', key) >= WITHDRAWN_MAX then redis.call('HDEL', key, redis.call('HRANDFIELD', key)) end
+  redis.call('HSET', key, job, attempt)
+  redis.call('EXPIRE', key, WITHDRAWN_SECONDS)
 end
 
 -- Whether an entry that waited on its way here was withdrawn meanwhile: what cannot be found is remembered for a day.

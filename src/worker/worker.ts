@@ -202,7 +202,8 @@ export class Worker {
           failures = 0;
         }
         for (const entry of entries) this.#accept(entry, stop.aborted);
-        // What ends at once is reported before the next read is sent: somebody may wait for it, and nobody for the read.
+        // What ends at once is reported before the next read is sent: somebody may wait for it, and nobody for the read. Its end is heard in
+        // one turn and sent in the next.
         if (entries.length > 0) await this.#turns(2);
       } catch (error) {
         if (stop.aborted) return;

@@ -1,9 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import { JobError } from '../../src/protocol/errors.ts';
 import type { JobRequest } from '../../src/protocol/job.ts';
-import { closeClient, connectFirst, createWriteClient } from '../../src/redis/clients.ts';
-import { parseRedisUrl } from '../../src/redis/target.ts';
 import { defineJob } from '../../src/worker/define-job.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
 import { startJobWorld, until, type JobWorld, type JobWorldOptions } from './job-world.ts';
@@ -13,12 +11,10 @@ let client: Redis;
 let worlds = 0;
 beforeAll(async () => {
   server = await startTestRedis();
-  const target = parseRedisUrl(server.url);
-  client = createWriteClient(target);
-  await connectFirst(client, target);
+  client = new Redis(server.url);
 });
 afterAll(async () => {
-  await closeClient(client);
+  client.disconnect();
   await server.stop();
 });
 

@@ -361,6 +361,13 @@ describe('withdrawing an attempt', () => {
     expect(await client.ttl(`{${QUEUE}}:withdrawn`)).toBeGreaterThan(86_000);
   });
 
+  it('remembers a bounded number of those that it did not find', async () => {
+    const key = `{${QUEUE}}:withdrawn`;
+    await client.hset(key, Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`old-${index}`, 1])));
+    await queues.withdraw({ queue: QUEUE, jobId: 'new', attempt: 3 });
+    expect([await client.hlen(key), await client.hget(key, 'new')]).toEqual([10_000, '3']);
+  });
+
   it('flags a job as cancelled for its attempts so far, for a day', async () => {
     await queues.flagCancelled('a', 2);
     expect(await client.get('job:cancelled:a')).toBe('2');
