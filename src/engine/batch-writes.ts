@@ -20,7 +20,7 @@ import type { Announced, Announcements } from './announcements.ts';
 import type { HostedType } from './actor-types.ts';
 import { makeEntry } from './outlet-entry.ts';
 import type { Partition } from './partition.ts';
-import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope, PackAddress } from './ports.ts';
+import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope } from './ports.ts';
 
 type Changed = Exclude<Decision, { kind: 'ignored' } | { kind: 'rejected' }>;
 
@@ -31,7 +31,6 @@ export type OutboxItem = { readonly delivery: Delivery } | { readonly message: N
 export interface Owed {
   readonly commit: CommitId;
   readonly outbox: readonly OutboxItem[];
-  readonly packs: readonly PackAddress[];
   readonly replies: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[];
   /** Actors whose invocations may have started or ended: their records before and after. */
   readonly invoking: readonly { readonly key: ActorKey; readonly before: ActorRecord | null; readonly after: ActorRecord }[];
@@ -276,12 +275,10 @@ export class BatchWrites {
       for (const path in record.entered) if (isIndexed(registered, path)) index.remove.push([registered.type, path, key]);
     }
     const feed: FeedPack[] = [];
-    const packs: PackAddress[] = [];
     const announcing: Announced[] = [];
     const untold: Announced[] = [];
     for (const [type, { hosted, transitions }] of this.#transitions) {
       feed.push({ type, count: transitions.length, pack: encodePack(transitions) });
-      packs.push({ partition: partition.number, type, id: this.id, count: transitions.length });
       const { announce } = hosted;
       if (announce !== undefined) (this.#context.announcements.isHeard(announce.channel) ? announcing : untold).push({ announce, transitions });
     }
@@ -312,7 +309,7 @@ export class BatchWrites {
       posts: this.#posts,
       deadLetters: this.#deadLetters,
     };
-    const owed: Owed = { commit: this.id, outbox: this.#outbox, packs, replies: this.#replies, invoking: owedInvoking, untold };
+    const owed: Owed = { commit: this.id, outbox: this.#outbox, replies: this.#replies, invoking: owedInvoking, untold };
     const changed = [...this.#dirty.values()].map((dirty) => dirty.actor);
     return { partition, request, owed, changed, removed: request.removed, size: this.size };
   }

@@ -1,5 +1,5 @@
 /**
- * The engine: owns partitions and keeps its one loop, its outbox, its invocations and its sequencer running.
+ * The engine: owns partitions and keeps its one loop, its outbox and its invocations running.
  *
  * A start takes all partitions; a stop ends the loop at a round's end, pays what is owed, and gives the leases back.
  * What a kill leaves undone the next owner finds in the store.
@@ -24,7 +24,6 @@ import { Partition } from './partition.ts';
 import type { Clock, Doorbell, EngineStore, Intake, PartitionState } from './ports.ts';
 import { Notices } from './notices.ts';
 import { Rounds, type Loss } from './rounds.ts';
-import { Sequencer } from './sequencer.ts';
 import { DEFAULT_SETTINGS, type EngineSettings } from './settings.ts';
 import { SourceReader } from './source-reader.ts';
 import { Upkeep } from './upkeep.ts';
@@ -93,7 +92,6 @@ export class Engine {
   readonly #rounds: Rounds;
   readonly #outbox: Outbox;
   readonly #invocations: Invocations;
-  readonly #sequencer: Sequencer;
   readonly #membership: Membership;
   readonly #upkeep: Upkeep;
   /** Entries that a partition, when it is made anew, must apply alone. */
@@ -133,7 +131,6 @@ export class Engine {
     const redisNow = (): number => Math.round(this.#rounds.redisNow());
     this.#outbox = new Outbox({ store, clock, settings, types: this.#types, meter, owner, redisNow, fenced, notices });
     this.#invocations = new Invocations({ store, clock, meter, max: settings.invocationsMax });
-    this.#sequencer = new Sequencer(store, clock, meter);
     this.#upkeep = new Upkeep({
       store,
       clock,
@@ -141,7 +138,6 @@ export class Engine {
       types: this.#types,
       sources: options.sources ?? [],
       partitions: this.#partitions,
-      sequenced: (partition, type) => this.#sequencer.through(partition, type),
       sweep: (partition, overdue) => this.#rounds.sweep(partition, overdue),
       redisNow,
     });
@@ -169,7 +165,6 @@ export class Engine {
     this.#options.store.onReset?.(() => this.#reset());
     const owed = stage(
       (signal) => this.#outbox.run(signal),
-      (signal) => this.#sequencer.run(signal),
       (signal) => this.#upkeep.run(signal),
     );
     const work = stage(
@@ -252,7 +247,6 @@ export class Engine {
 
   async #open(number: number, state: PartitionState): Promise<void> {
     const { store, owner } = this.#options;
-    const unsequenced = await store.unsequenced(number, this.#types.names);
     const [running = []] = state.invoking.length === 0 ? [] : await store.load([{ partition: number, keys: state.invoking }]);
     const sources = this.#readers.map((reader) => reader.source);
     // Made anew by the one who heard so far, it is no reopening: else poison for one actor would give its neighbours' deadlines no end. (I6)
@@ -261,7 +255,6 @@ export class Engine {
     const partition = new Partition(number, owner, state, sources, this.#settings.observationGapMs, this.#isolated.get(number), before);
     this.#isolated.delete(number);
     this.#heard.delete(number);
-    this.#sequencer.open(number, this.#types.names, state.commit, unsequenced);
     this.#outbox.open(number, state.epoch, state.outbox, state.retries);
     for (const { key, record } of running) this.#resumeInvocations(number, key, record);
     this.#partitions[number] = partition;
@@ -291,7 +284,6 @@ export class Engine {
     this.#cache.forget((key) => partitionOf(key) === number);
     this.#rounds.forget(number);
     this.#outbox.close(number);
-    this.#sequencer.drop(number);
     this.#invocations.close(number);
     this.#membership.drop(number);
   }
@@ -331,7 +323,6 @@ export class Engine {
       if (this.#partitions[partition.number] !== partition) continue;
       this.#outbox.add(partition.number, owed.commit, owed.outbox);
       partition.settled(owed.commit);
-      this.#sequencer.add(owed.packs);
       for (const { key, before, after } of owed.invoking) {
         const hosted = this.#types.get(typeOf(key));
         if (hosted !== undefined) this.#invocations.update(partition.number, hosted, key, before, after);

@@ -80,6 +80,7 @@ export interface RetryEntry {
   readonly value: string;
 }
 
+/** The commit also lines its address up in the one stream that subscribers follow: see PackAddress. */
 export interface FeedPack {
   readonly type: string;
   readonly count: number;
@@ -181,14 +182,6 @@ export interface NumberedEnvelope {
   readonly number: number;
 }
 
-/** Where a pack of transitions lies: what the sequencer lines up for all subscribers. */
-export interface PackAddress {
-  readonly partition: number;
-  readonly type: string;
-  readonly id: CommitId;
-  readonly count: number;
-}
-
 export interface EngineStore {
   /**
    * Told when the store may have lost its newest writes (its server was restarted or replaced), before anything else is
@@ -233,18 +226,13 @@ export interface EngineStore {
     readonly deadLetters: readonly string[];
   }): Promise<boolean>;
 
-  /** Appends addresses to the cursor's stream and stores, in the same call, how far each (partition, type) has been sequenced. */
-  sequence(addresses: readonly PackAddress[]): Promise<void>;
-  /** Packs committed but not sequenced: asked for once at takeover. */
-  unsequenced(partition: number, types: readonly string[]): Promise<readonly PackAddress[]>;
-
   /** Best effort: messages on pub/sub channels, one round trip. */
   publish(messages: readonly (readonly [channel: string, message: string])[]): Promise<void>;
   /** Best effort: tells waiting senders what became of their events. */
   reply(outcomes: readonly { readonly to: string; readonly entry: string; readonly outcome: Outcome }[]): Promise<void>;
 
-  /** Trims each type's feed by bytes and age, never beyond `through`, the newest pack that is sequenced. */
-  trim(partition: number, retention: { readonly [type: string]: Retention & { readonly through: CommitId } }): Promise<void>;
+  /** Trims each type's feed by bytes and age. */
+  trim(partition: number, retention: { readonly [type: string]: Retention }): Promise<void>;
 
   /** Drops what every partition has applied of a source, by the positions that their commits stored; the newest such entry stays, as a mark. */
   trimSource(stream: string): Promise<void>;

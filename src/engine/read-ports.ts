@@ -5,7 +5,7 @@
 import type { DeadLetter } from '../protocol/dead-letter.ts';
 import type { Outcome } from '../protocol/envelope.ts';
 import type { ActorKey } from '../protocol/ids.ts';
-import type { CommitId, PackAddress } from './ports.ts';
+import type { CommitId } from './ports.ts';
 
 export interface StoredView {
   readonly key: ActorKey;
@@ -29,6 +29,14 @@ export interface ActorListQuery {
   readonly enteredBefore?: number;
   readonly cursor?: string;
   readonly limit: number;
+}
+
+/** Where a pack of transitions lies: each commit lines its packs up in one stream, the cursor's, for all subscribers. */
+export interface PackAddress {
+  readonly partition: number;
+  readonly type: string;
+  readonly id: CommitId;
+  readonly count: number;
 }
 
 export interface CursorEntry {

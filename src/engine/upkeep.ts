@@ -25,8 +25,6 @@ export interface UpkeepPorts {
   readonly sources: readonly StreamSource[];
   /** The owned partitions, by number. */
   readonly partitions: readonly (Partition | undefined)[];
-  /** The newest pack of a type that is lined up for subscribers. */
-  readonly sequenced: (partition: number, type: string) => string | undefined;
   readonly sweep: (partition: Partition, overdue: readonly Overdue[]) => void;
   readonly redisNow: () => number;
 }
@@ -55,15 +53,13 @@ export class Upkeep {
   }
 
   async #trimFeeds(signal: AbortSignal): Promise<void> {
-    const { store, settings, types, sequenced } = this.#ports;
-    for (const partition of this.#ports.partitions) {
+    const { store, settings, types, partitions } = this.#ports;
+    const retention = Object.fromEntries(
+      [...types.all].map(({ registered, retention: own }): [string, Retention] => [registered.type, { ...settings.retention, ...own }]),
+    );
+    for (const partition of partitions) {
       if (partition === undefined || signal.aborted) continue;
-      const retention: Record<string, Retention & { through: string }> = {};
-      for (const hosted of types.all) {
-        const through = sequenced(partition.number, hosted.registered.type);
-        if (through !== undefined) retention[hosted.registered.type] = { ...settings.retention, ...hosted.retention, through };
-      }
-      if (Object.keys(retention).length > 0) await store.trim(partition.number, retention).catch(() => undefined);
+      await store.trim(partition.number, retention).catch(() => undefined);
     }
   }
 

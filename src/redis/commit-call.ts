@@ -10,11 +10,12 @@ import { postSections } from './post-call.ts';
 /** Dead letters kept per partition. */
 export const DEAD_LETTERS_MAX = 10_000;
 
-export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
+/** `cursorMax`: how many pack addresses the cursor's stream keeps. */
+export function commitCall(keys: Keys, request: CommitRequest, cursorMax: number): FunctionCall {
   const own = keys.partition(request.partition);
   const adds = byIndex(request.index.add);
   const removes = byIndex(request.index.remove);
-  const names = [own.meta, own.inbox, own.records, own.documents, own.timers, own.liveness, own.outbox, own.invoking, own.dead];
+  const names = [own.meta, own.inbox, own.records, own.documents, own.timers, own.liveness, own.outbox, own.invoking, own.dead, keys.cursor];
   for (const { type } of request.feed) names.push(own.feed(type));
   for (const { type, path } of [...adds, ...removes]) names.push(own.index(type, path));
   const posts = postSections(request.posts);
@@ -30,6 +31,8 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
     request.time,
     request.outbox ?? '',
     DEAD_LETTERS_MAX,
+    request.partition,
+    cursorMax,
     request.feed.length,
     adds.length,
     removes.length,
@@ -51,7 +54,7 @@ export function commitCall(keys: Keys, request: CommitRequest): FunctionCall {
   pushAll(args, request.invoking.remove);
   pushAll(args, request.removed);
   pushAll(args, request.deadLetters);
-  for (const { count, pack } of request.feed) args.push(count, packToText(pack));
+  for (const { type, count, pack } of request.feed) args.push(type, count, packToText(pack));
   for (const { entries } of adds) {
     args.push(entries.length * 2);
     for (const [, , key, enteredAt] of entries) args.push(enteredAt, key);

@@ -11,8 +11,7 @@ import { readFileSync } from 'node:fs';
 import { Command, type Redis } from 'ioredis';
 import { RedisUnusableError } from '../protocol/errors.ts';
 
-export type FunctionName =
-  'commit' | 'post' | 'read_inbox' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'sequence' | 'trim' | 'list_packs' | 'describe';
+export type FunctionName = 'commit' | 'post' | 'read_inbox' | 'append' | 'acquire' | 'renew' | 'release' | 'acknowledge' | 'trim' | 'describe';
 
 /** The functions of functions.lua. Another library has names of its own. */
 export interface FunctionCall<Name extends string = FunctionName> {

@@ -54,12 +54,12 @@ local function with_listened(reply, args, from)
 end
 
 -- Stores one batch of a partition.
--- KEYS  meta inbox records documents timers liveness outbox invoking dead, feeds…, indexes to add to…, indexes to remove from…, those of
+-- KEYS  meta inbox records documents timers liveness outbox invoking dead cursor, feeds…, indexes to add to…, indexes to remove from…, those of
 --       post for each stream that gets posts…
--- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax feeds adds removes channels streams, number of values of the
---       posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record
+-- ARGV  owner epoch previous id firedThrough|'' inbox time outboxPack|'' deadMax partition cursorMax feeds adds removes channels streams, number of
+--       values of the posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record
 --       pairs, document pairs, timers (due member), timers gone, liveness (due member), liveness gone, invoking, no longer invoking, actors
---       that go, dead letters; for each feed: count pack; for each index to add to: number (score member)…; for each index to remove from:
+--       that go, dead letters; for each feed: type count pack; for each index to add to: number (score member)…; for each index to remove from:
 --       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then announcements (channel message), headed
 --       by their number of values; then the channels to ask after.
 -- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
@@ -70,7 +70,7 @@ local function commit(keys, args)
   if stored[1] ~= args[1] or stored[2] ~= args[2] then return {0} end
   local id = args[4]
   local newest = stored[3] or '0-0'
-  local channels_at = #args - tonumber(args[13]) + 1
+  local channels_at = #args - tonumber(args[15]) + 1
   if newest == id then
     local pack = redis.call('XRANGE', keys[7], id, id)[1]
     return with_listened({ (pack and pack[2][2] or '') == args[8] and 2 or 6, now_ms() }, args, channels_at)
@@ -86,9 +86,9 @@ local function commit(keys, args)
 
   -- The streams of our own first: only their ids could be refused, and then nothing else has been written. What another system's stream
   -- refuses is caught.
-  local feeds, adds, removes = tonumber(args[10]), tonumber(args[11]), tonumber(args[12])
+  local feeds, adds, removes = tonumber(args[12]), tonumber(args[13]), tonumber(args[14])
   local time = args[7]
-  local streams, at = tonumber(args[14]), 16 + tonumber(args[15])
+  local streams, at = tonumber(args[16]), 18 + tonumber(args[17])
   local meta_count = tonumber(args[at])
   local meta_at = at + 1
   at = meta_at + meta_count
@@ -106,10 +106,11 @@ local function commit(keys, args)
   local dead_at = at + 1
   at = dead_at + dead_count
   for feed = 1, feeds do
-    redis.call('XADD', keys[9 + feed], id, 'n', args[at], 't', time, 'p', args[at + 1])
-    at = at + 2
+    redis.call('XADD', keys[10 + feed], id, 'n', args[at + 1], 't', time, 'p', args[at + 2])
+    redis.call('XADD', keys[10], 'MAXLEN', '~', args[11], '*', 'p', args[10], 't', args[at], 'i', id, 'n', args[at + 1])
+    at = at + 3
   end
-  local refused = streams > 0 and take_in_committed(keys, 10 + feeds + adds + removes, args, 16, streams) or {}
+  local refused = streams > 0 and take_in_committed(keys, 11 + feeds + adds + removes, args, 18, streams) or {}
   local pack = args[8]
   if #refused > 0 then
     local items = table.concat(refused, ',')
@@ -133,10 +134,10 @@ local function commit(keys, args)
     redis.call('XADD', keys[9], 'MAXLEN', '~', args[9], '*', 'j', args[letter])
   end
   for index = 1, adds do
-    at = spread('ZADD', keys[9 + feeds + index], args, at + 1, tonumber(args[at]))
+    at = spread('ZADD', keys[10 + feeds + index], args, at + 1, tonumber(args[at]))
   end
   for index = 1, removes do
-    at = spread('ZREM', keys[9 + feeds + adds + index], args, at + 1, tonumber(args[at]))
+    at = spread('ZREM', keys[10 + feeds + adds + index], args, at + 1, tonumber(args[at]))
   end
   local publications = tonumber(args[at])
   publish_documents(args, at + 1, publications)
@@ -301,40 +302,9 @@ local function acknowledge(keys, args)
   return 1
 end
 
--- Lines up packs for subscribers; those that were lined up before are passed over.
--- KEYS  cursor positions
--- ARGV  lengthMax, then for each pack: partition type id count
--- Returns the number of packs added.
-local function sequence(keys, args)
-  local added = 0
-  for at = 2, #args, 4 do
-    local field = args[at] .. ':' .. args[at + 1]
-    local position = redis.call('HGET', keys[2], field)
-    if not position or is_after(args[at + 2], position) then
-      redis.call('XADD', keys[1], 'MAXLEN', '~', args[1], '*', 'p', args[at], 't', args[at + 1], 'i', args[at + 2], 'n', args[at + 3])
-      redis.call('HSET', keys[2], field, args[at + 2])
-      added = added + 1
-    end
-  end
-  return added
-end
-
--- Ids and counts of the packs of one feed after an id, without the packs.
+-- Trims a feed's oldest packs by age and by bytes, a bounded number of them.
 -- KEYS  feed
--- ARGV  after limit
--- Returns {id, count, id, count, …}.
-local function list_packs(keys, args)
-  local reply = {}
-  for _, entry in ipairs(redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])) do
-    reply[#reply + 1] = entry[1]
-    reply[#reply + 1] = entry[2][2]
-  end
-  return reply
-end
-
--- Trims a feed's oldest packs by age and by bytes, a bounded number of them and none after `through`.
--- KEYS  feed
--- ARGV  bytesMax ageMsMax through packsMax
+-- ARGV  bytesMax ageMsMax packsMax
 -- Returns the number of packs dropped.
 local function trim(keys, args)
   local feed = keys[1]
@@ -343,10 +313,9 @@ local function trim(keys, args)
   local surplus = redis.call('MEMORY', 'USAGE', feed, 'SAMPLES', 64) - tonumber(args[1])
   local oldest = now_ms() - tonumber(args[2])
   local first_kept
-  local dropped, budget = 0, tonumber(args[4])
+  local dropped, budget = 0, tonumber(args[3])
   for _, entry in ipairs(redis.call('XRANGE', feed, '-', '+', 'COUNT', budget)) do
     local fields = entry[2]
-    if is_after(entry[1], args[3]) then break end
     if surplus <= 0 and tonumber(fields[4]) >= oldest then break end
     surplus = surplus - #fields[6] - 32
     dropped = dropped + 1
@@ -382,12 +351,10 @@ end
 redis.register_function('@LIBRARY@_commit', commit)
 redis.register_function('@LIBRARY@_append', append)
 redis.register_function('@LIBRARY@_acquire', acquire)
-redis.register_function('@LIBRARY@_sequence', sequence)
 -- Allowed while the memory is full: they free some, or keep what is there.
 redis.register_function({ function_name = '@LIBRARY@_renew', callback = renew, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_release', callback = release, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_acknowledge', callback = acknowledge, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_trim', callback = trim, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_read_inbox', callback = read_inbox, flags = { 'no-writes' } })
-redis.register_function({ function_name = '@LIBRARY@_list_packs', callback = list_packs, flags = { 'no-writes' } })
 redis.register_function({ function_name = '@LIBRARY@_describe', callback = describe, flags = { 'no-writes' } })

@@ -63,8 +63,6 @@ export interface Keys {
   readonly format: string;
   /** Stream of pack addresses in the order that subscribers see. */
   readonly cursor: string;
-  /** Hash: `<partition>:<type>` → newest pack in the cursor's stream. */
-  readonly cursorPositions: string;
   /** Sharded pub/sub channel that rings when something was appended to a source stream by one of us. */
   readonly sourcesBell: string;
   /** Pub/sub channel that rings when another worker came upon an entry for this node. */
@@ -99,7 +97,6 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     },
     format: `${prefix}:format`,
     cursor: `${prefix}:{cursor}:packs`,
-    cursorPositions: `${prefix}:{cursor}:positions`,
     sourcesBell: `${prefix}:bell:sources`,
     nodeBell: (nodeId) => `${prefix}:bell:node:${nodeId}`,
     reader: (channel) => `${prefix}:reader:${channel}`,

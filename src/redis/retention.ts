@@ -25,10 +25,10 @@ export function createRetention({ keys, run, call }: RetentionCalls): Pick<Engin
   return {
     async trim(partition, retention) {
       const own = keys.partition(partition);
-      const calls = Object.entries(retention).map(([type, { maxBytes, maxAgeMs, through }]): FunctionCall => ({
+      const calls = Object.entries(retention).map(([type, { maxBytes, maxAgeMs }]): FunctionCall => ({
         name: 'trim',
         keys: [own.feed(type)],
-        args: [maxBytes, maxAgeMs, through, TRIM_PACKS_MAX],
+        args: [maxBytes, maxAgeMs, TRIM_PACKS_MAX],
       }));
       await call('trim', calls);
     },

@@ -12,7 +12,6 @@ import type {
   CommitResult,
   EngineStore,
   NumberedEnvelope,
-  PackAddress,
   ReadResult,
   StoredActor,
   StreamEntry,
@@ -43,8 +42,6 @@ export const DEFAULT_STORE_SETTINGS: StoreSettings = { dedupeWindowMs: 86_400_00
 /** One append call holds at most so many envelopes and bytes, so that it never blocks Redis for more than a few ms. */
 const APPEND_ENTRIES_MAX = 500;
 const APPEND_BYTES_MAX = 1_048_576;
-/** Pack addresses read at a time while a takeover looks for what was not sequenced. */
-const UNSEQUENCED_PAGE = 100;
 /** Keeps the dead letters of what reached no partition. */
 const STRAY_PARTITION = 0;
 
@@ -124,14 +121,14 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
     async commit(requests): Promise<(CommitResult | Error)[]> {
       const replies = await call(
         'commit',
-        requests.map((request) => commitCall(keys, request)),
+        requests.map((request) => commitCall(keys, request, cursorLengthMax)),
       );
       // A stream that these commits may not even name holds up itself alone: its posts wait in the outbox. Nothing was written.
       const barred = replies.flatMap((reply, index) => (isBarred(reply) && (requests[index] as CommitRequest).posts.length > 0 ? [index] : []));
       if (barred.length > 0) {
         const again = await call(
           'commit',
-          barred.map((index) => commitCall(keys, withoutPosts(requests[index] as CommitRequest))),
+          barred.map((index) => commitCall(keys, withoutPosts(requests[index] as CommitRequest), cursorLengthMax)),
         );
         barred.forEach((index, place) => (replies[index] = again[place]));
       }
@@ -214,27 +211,6 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       args.push(retriesRemoved.length, ...retriesRemoved, deadLetters.length, ...deadLetters);
       const [reply] = await callAll('acknowledge', [{ name: 'acknowledge', keys: [own.meta, own.outbox, own.retries, own.dead], args }]);
       return reply === 1;
-    },
-
-    async sequence(addresses) {
-      if (addresses.length === 0) return;
-      const args = addresses.flatMap(({ partition, type, id, count }): (string | number)[] => [partition, type, id, count]);
-      await callAll('sequence', [{ name: 'sequence', keys: [keys.cursor, keys.cursorPositions], args: [cursorLengthMax, ...args] }]);
-    },
-
-    async unsequenced(partition, types) {
-      if (types.length === 0) return [];
-      const positions = await guard('read positions', client.hmget(keys.cursorPositions, ...types.map((type) => `${partition}:${type}`)));
-      const found: PackAddress[] = [];
-      for (const [index, type] of types.entries()) {
-        let after = positions[index] ?? '0-0';
-        for (let page = [''] as string[]; page.length > 0;) {
-          const calls: FunctionCall[] = [{ name: 'list_packs', keys: [keys.partition(partition).feed(type)], args: [after, UNSEQUENCED_PAGE] }];
-          page = (await callAll('list packs', calls))[0] as string[];
-          for (let at = 0; at < page.length; at += 2) found.push({ partition, type, id: (after = page[at] as string), count: Number(page[at + 1]) });
-        }
-      }
-      return found;
     },
 
     async publish(messages) {

@@ -34,7 +34,7 @@ const SETTINGS = { leaseMs: 300, trimEveryMs: 50, checkpointMs: 1_000 };
 const NAMED_CALL_MS_MAX = 3_000;
 /** A random kill comes within this time after the engine was given its first partition. */
 const RANDOM_KILL_MS_MAX = 250;
-const FUNCTIONS = ['commit', 'append', 'acknowledge', 'sequence', 'acquire', 'renew', 'list_packs', 'trim'] as const;
+const FUNCTIONS = ['commit', 'append', 'acknowledge', 'acquire', 'renew', 'trim'] as const;
 
 describe('an engine killed a hundred times', () => {
   const random = new SeededRandom(SEED);

@@ -74,48 +74,45 @@ export function outSuite(suite: SuiteContext): void {
     };
     const idsOf = async (partition: number, type: string): Promise<string[]> => (await suite.harness.feed(partition, type)).map(([id]) => id);
 
-    it('lines packs up once, in the order of the calls', async () => {
+    it('is lined up by each commit, once, in the order of the commits', async () => {
       const partition = suite.freshPartition();
-      const { epoch } = await withFeed(partition, 3, 'line');
-      const [one, two, three] = [1, 2, 3].map((number) => ({ partition, type: 'line', id: `${epoch}-${number}`, count: number }));
-      if (!one || !two || !three) throw new Error('unreachable');
-      await suite.store.sequence([one, two]);
-      await suite.store.sequence([one, two]);
-      expect(await suite.store.unsequenced(partition, ['line', 'unknown'])).toEqual([three]);
-      await suite.store.sequence([two, three]);
-      expect(await suite.store.unsequenced(partition, ['line'])).toEqual([]);
-      const lined = (await suite.harness.cursor()).filter((address) => address.startsWith(`${partition}:line:`));
-      expect(lined).toEqual([one, two, three].map(({ id, count }) => `${partition}:line:${id}:${count}`));
-    });
-
-    it('finds all packs that were not lined up, however many', async () => {
-      const partition = suite.freshPartition();
-      await withFeed(partition, 230, 'many');
-      const found = await suite.store.unsequenced(partition, ['many']);
-      expect(found.map(({ count }) => count)).toEqual(Array.from({ length: 230 }, (_, index) => index + 1));
+      const state = await withFeed(partition, 3, 'line');
+      const { epoch } = state;
+      const feed = ['line', 'other'].map((type) => ({ type, count: 4, pack: '[]' }));
+      const last = { ...emptyCommit(partition, state, 4), previous: `${epoch}-3`, time: 4, feed };
+      await suite.commitOne(last);
+      await suite.commitOne(last);
+      const refused = { ...last, id: `${epoch}-9`, previous: `${epoch}-8` };
+      expect(await suite.commitOne(refused)).toMatchObject({ kind: 'diverged' });
+      const lined = (await suite.harness.cursor()).filter((address) => address.startsWith(`${partition}:`));
+      const own = [1, 2, 3, 4].map((number) => `${partition}:line:${epoch}-${number}:${number}`);
+      expect(lined).toEqual([...own, `${partition}:other:${epoch}-4:4`]);
     });
 
     it('keeps what is young and small', async () => {
       const partition = suite.freshPartition();
-      const { epoch } = await withFeed(partition, 3, 'keep');
+      await withFeed(partition, 3, 'keep');
       await suite.store.trim(partition, {
-        keep: { maxBytes: 1_000_000, maxAgeMs: Number.MAX_SAFE_INTEGER, through: `${epoch}-3` },
-        none: { maxBytes: 1, maxAgeMs: 1, through: '0-0' },
+        keep: { maxBytes: 1_000_000, maxAgeMs: Number.MAX_SAFE_INTEGER },
+        none: { maxBytes: 1, maxAgeMs: 1 },
       });
       expect(await idsOf(partition, 'keep')).toHaveLength(3);
     });
 
-    it('drops by age, never beyond what is lined up', async () => {
+    it('drops by age', async () => {
       const partition = suite.freshPartition();
-      const { epoch } = await withFeed(partition, 3, 'old');
-      await suite.store.trim(partition, { old: { maxBytes: 1_000_000, maxAgeMs: 1_000, through: `${epoch}-2` } });
-      expect(await idsOf(partition, 'old')).toEqual([`${epoch}-3`]);
+      const state = await withFeed(partition, 3, 'old');
+      const { epoch } = state;
+      const feed = [{ type: 'old', count: 4, pack: '[]' }];
+      await suite.commitOne({ ...emptyCommit(partition, state, 4), previous: `${epoch}-3`, time: Date.now() * 10, feed });
+      await suite.store.trim(partition, { old: { maxBytes: 1_000_000, maxAgeMs: 1_000 } });
+      expect(await idsOf(partition, 'old')).toEqual([`${epoch}-4`]);
     });
 
     it('drops by bytes, oldest first', async () => {
       const partition = suite.freshPartition();
       const { epoch } = await withFeed(partition, 100, 'big');
-      await suite.store.trim(partition, { big: { maxBytes: 50_000, maxAgeMs: Number.MAX_SAFE_INTEGER, through: `${epoch}-100` } });
+      await suite.store.trim(partition, { big: { maxBytes: 50_000, maxAgeMs: Number.MAX_SAFE_INTEGER } });
       const kept = await idsOf(partition, 'big');
       expect(kept.length).toBeGreaterThan(20);
       expect(kept.length).toBeLessThan(60);

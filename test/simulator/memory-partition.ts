@@ -15,7 +15,7 @@ import type {
   SourcePosition,
   TimerWrites,
 } from '../../src/engine/ports.ts';
-import { compareEntryIds, millisecondsOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
+import { millisecondsOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
 import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryStream } from './memory-stream.ts';
 
@@ -147,13 +147,12 @@ export class MemoryPartition {
     return true;
   }
 
-  /** Drops the feed's oldest packs by age and bytes, none after `through`. */
-  trim(type: string, { maxBytes, maxAgeMs, through }: Retention & { readonly through: string }, now: number): void {
+  /** Drops the feed's oldest packs by age and bytes. */
+  trim(type: string, { maxBytes, maxAgeMs }: Retention, now: number): void {
     const feed = this.feed(type);
     const entries = feed.after(STREAM_START);
     let bytes = entries.reduce((sum, [, fields]) => sum + packBytes(fields), 0);
     for (const [id, fields] of entries) {
-      if (compareEntryIds(id, through) > 0) return;
       if (bytes <= maxBytes && Number(fields[3]) >= now - maxAgeMs) return;
       bytes -= packBytes(fields);
       feed.trim(id, 'through');

@@ -6,17 +6,7 @@
  *    is lost) or never resolve (the engine died there). Between two gates an operation is atomic.
  * 3. Nothing here reads a real clock or draws chance.
  */
-import type {
-  AppendResult,
-  CommitRequest,
-  CommitResult,
-  Doorbell,
-  EngineStore,
-  PackAddress,
-  ReadResult,
-  StoredActor,
-  StreamEntry,
-} from '../../src/engine/ports.ts';
+import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, ReadResult, StoredActor, StreamEntry } from '../../src/engine/ports.ts';
 import { InvalidEventError } from '../../src/protocol/errors.ts';
 import type { Envelope, Outcome } from '../../src/protocol/envelope.ts';
 import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
@@ -55,7 +45,6 @@ const OPEN: Gate = async () => undefined;
 export class MemoryRedis {
   readonly partitions: readonly MemoryPartition[] = Array.from({ length: PARTITION_COUNT }, () => new MemoryPartition());
   readonly cursor = new MemoryStream();
-  readonly cursorPositions = new Map<string, string>();
   readonly published: (readonly [channel: string, message: string])[] = [];
   readonly replies: { readonly to: string; readonly entry: string; readonly outcome: Outcome }[] = [];
   readonly #sources = new Map<string, MemoryStream>();
@@ -155,6 +144,9 @@ export class MemoryRedis {
     const result: CommitResult = answer.kind === 'committed' ? { ...answer, heard } : answer;
     this.#options.record?.({ kind: 'commit', request, result, refusing: [...this.refusing] });
     if (result.kind === 'committed' && !result.repeated) {
+      for (const { type, count } of request.feed) {
+        this.cursor.add(['p', String(request.partition), 't', type, 'i', request.id, 'n', String(count)], { now: this.now() });
+      }
       for (const post of request.posts) if (!this.refusing.has(post.stream)) this.#takeIn(post);
       this.published.push(...request.announcements);
       for (const { channel, document, skip, drop } of request.publications) {
@@ -181,15 +173,6 @@ export class MemoryRedis {
     const result = this.partition(request.partition).acknowledge(request, this.now());
     this.#options.record?.({ kind: 'acknowledged', request, result });
     return result;
-  }
-
-  sequence(addresses: readonly PackAddress[]): void {
-    for (const { partition, type, id, count } of addresses) {
-      const field = `${partition}:${type}`;
-      if (compareEntryIds(id, this.cursorPositions.get(field) ?? STREAM_START) <= 0) continue;
-      this.cursor.add(['p', String(partition), 't', type, 'i', id, 'n', String(count)], { now: this.now() });
-      this.cursorPositions.set(field, id);
-    }
   }
 
   doorbell(): Doorbell {
@@ -301,19 +284,6 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
     },
 
     acknowledge: (request) => gated('acknowledge', request, () => redis.acknowledge(request)),
-
-    sequence: (addresses) => gated('sequence', addresses, () => redis.sequence(addresses)),
-
-    unsequenced: (partition, types) =>
-      gated('unsequenced', { partition, types }, () =>
-        types.flatMap((type) =>
-          redis
-            .partition(partition)
-            .feed(type)
-            .after(redis.cursorPositions.get(`${partition}:${type}`) ?? STREAM_START)
-            .map(([id, fields]) => ({ partition, type, id, count: Number(fields[1]) })),
-        ),
-      ),
 
     publish: (messages) => gated('publish', messages, () => void redis.published.push(...messages)),
 
