@@ -27,6 +27,8 @@ export interface HostedType {
    * while somebody listens. Must be pure and must not throw.
    */
   readonly announce?: { readonly channel: string; message(transition: Transition): readonly string[] };
+  /** Atomic states: an actor that a commit brings into one of them is told, as it is stored, to those who wait for it. See Arrivals. */
+  readonly arrivals?: readonly string[];
   /**
    * For how long actors are kept in an atomic state, and how many of them in all partitions together; the oldest go first, and only
    * while no invocation runs and no timer is armed. Their journal stays until the feed is trimmed. An address that is used again

@@ -20,7 +20,7 @@ import type { Announced, Announcements } from './announcements.ts';
 import type { HostedType } from './actor-types.ts';
 import { makeEntry } from './outlet-entry.ts';
 import type { Partition } from './partition.ts';
-import type { CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope } from './ports.ts';
+import type { Arrival, CommitId, CommitRequest, DocumentPublication, FeedPack, NumberedEnvelope } from './ports.ts';
 
 type Changed = Exclude<Decision, { kind: 'ignored' } | { kind: 'rejected' }>;
 
@@ -253,12 +253,16 @@ export class BatchWrites {
     const invoking = { add: [] as ActorKey[], remove: [] as ActorKey[] };
     const owedInvoking: Owed['invoking'][number][] = [];
     const publications: DocumentPublication[] = [];
+    const arrivals: Arrival[] = [];
     for (const [key, dirty] of this.#dirty) {
       const { record } = dirty.actor;
       const json = dirty.recordChanged ? serialize(dirty.actor) : undefined;
       if (json !== undefined) {
         records.push([key, json]);
-        if (dirty.before?.entered !== record.entered) indexChanges(dirty.hosted.registered, key, dirty.before, record, index);
+        if (dirty.before?.entered !== record.entered) {
+          indexChanges(dirty.hosted.registered, key, dirty.before, record, index);
+          if (arrives(dirty)) arrivals.push({ type: dirty.hosted.registered.type, record: records.length - 1 });
+        }
         if (invocationChanges(key, dirty.before, record, invoking)) owedInvoking.push({ key, before: dirty.before, after: record });
       }
       // Who only waits to be dropped would fill the memory with what nobody asks for.
@@ -298,6 +302,7 @@ export class BatchWrites {
       documents,
       removed: [...this.#removed.keys()],
       publications,
+      arrivals,
       announcements: announcing.flatMap((announced) => this.#context.announcements.messages(announced)),
       channels: channelsOf([...announcing, ...untold]),
       timers: timerWrites(this.#timers),
@@ -323,6 +328,14 @@ function isKept({ keep }: HostedType, { entered }: ActorRecord): boolean {
   if (keep === undefined) return false;
   for (const path in entered) if (keep[path] !== undefined) return true;
   return false;
+}
+
+function arrives({ hosted: { arrivals }, before, actor }: Dirty): boolean {
+  return arrivals?.some((path) => isNewIn(path, before, actor.record)) ?? false;
+}
+
+function isNewIn(path: string, before: ActorRecord | null, { entered }: ActorRecord): boolean {
+  return entered[path] !== undefined && entered[path] !== before?.entered[path];
 }
 
 function timerWrites(writes: ReadonlyMap<string, number | null>): CommitRequest['timers'] {

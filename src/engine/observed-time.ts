@@ -18,6 +18,11 @@ export interface Segment {
   readonly reopenedAt: number;
 }
 
+/** Lengthened in place: every read does so for every partition. */
+interface GrowingSegment extends Segment {
+  to: number;
+}
+
 /** Stands for a partition that never heard a source: its first evidence starts the clock. */
 const NEVER = 0;
 
@@ -27,7 +32,7 @@ export type Evidence = readonly [from: number, to: number];
 export class ObservedTime {
   readonly #gapMsMax: number;
   /** Oldest first; the partition's time lies in the first. */
-  readonly #segments: Segment[];
+  readonly #segments: GrowingSegment[];
   #closedMsTotal = 0;
 
   /**
@@ -86,11 +91,11 @@ export class ObservedTime {
       const start = Math.max(from, last.to);
       const gapMs = start - last.to;
       if (gapMs <= this.#gapMsMax) {
-        this.#segments[this.#segments.length - 1] = { ...last, to };
+        last.to = to;
         continue;
       }
       this.reopen(start);
-      this.#segments[this.#segments.length - 1] = { ...this.#last(), to };
+      this.#last().to = to;
     }
   }
 
@@ -111,8 +116,8 @@ export class ObservedTime {
     return true;
   }
 
-  #last(): Segment {
-    return this.#segments[this.#segments.length - 1] as Segment;
+  #last(): GrowingSegment {
+    return this.#segments[this.#segments.length - 1] as GrowingSegment;
   }
 }
 

@@ -14,8 +14,9 @@ import type { Post } from '../protocol/outlet.ts';
 export type StreamEntry = readonly [id: string, fields: readonly string[]];
 
 export interface ReadRequest {
-  /** `withActors`: what is stored of the actors that the entries are for is answered too. */
-  readonly inboxes: readonly { readonly partition: number; readonly after: string; readonly withActors?: boolean }[];
+  readonly inboxes: readonly { readonly partition: number; readonly after: string }[];
+  /** What is stored of the actors that the entries are for is answered too. Meant for few inboxes with few entries. */
+  readonly withActors: boolean;
   /** `binary`: of these the fields' bytes are answered, one character each. */
   readonly sources: readonly { readonly stream: string; readonly after: string; readonly binary?: true }[];
   /** At most so many entries of each inbox. */
@@ -33,7 +34,7 @@ export interface ReadResult {
   readonly actors: readonly (readonly StoredActor[])[];
   readonly sources: readonly {
     readonly entries: readonly StreamEntry[];
-    /** The oldest id that the stream still holds; null when it is empty or missing. */
+    /** The oldest id that the stream still holds; may be null when there are no entries. */
     readonly firstId: string | null;
   }[];
 }
@@ -110,6 +111,8 @@ export interface CommitRequest {
   readonly removed: readonly ActorKey[];
   /** What of the documents is told on pub/sub channels when the commit is written: best effort, nobody may listen. */
   readonly publications: readonly DocumentPublication[];
+  /** Records told, each with its document as it is stored then, to those who hear the arrivals of the type: best effort. */
+  readonly arrivals: readonly Arrival[];
   /** Messages told when the commit is written: best effort, nobody may listen. */
   readonly announcements: readonly (readonly [channel: string, message: string])[];
   /** Channels of which the answer says whether anybody listens. */
@@ -128,6 +131,13 @@ export interface CommitRequest {
   readonly posts: readonly Post[];
   /** JSON of each dead letter without its id. */
   readonly deadLetters: readonly string[];
+}
+
+/** An actor that came into a state in which others wait for it. */
+export interface Arrival {
+  readonly type: string;
+  /** Which of the commit's records. */
+  readonly record: number;
 }
 
 /** A part of a document, as a message. The text is in the commit anyway, so only its bounds are sent. */

@@ -16,6 +16,15 @@ export interface StoredView {
   readonly dues: { readonly [timer: string]: number };
 }
 
+/** What an arrival tells of an actor. */
+export type ArrivedView = Omit<StoredView, 'dues'>;
+
+/** Hears of actors that come into a state which their type tells of; best effort: what is told while the link is down is not heard. */
+export interface Arrivals {
+  /** Resolves, when they are heard, with how to stop. Of an actor that is too large to be told there is no view: it must be read. */
+  hear(type: string, heard: (key: ActorKey, view: ArrivedView | undefined) => void): Promise<() => Promise<void>>;
+}
+
 export interface ListedActor {
   readonly key: ActorKey;
   /** When it entered the state asked for; of a list without a state, when it was created. */

@@ -162,15 +162,24 @@ export class Rounds {
       }
       this.#failures = 0;
       this.#take(reading, answer);
-      reading = this.#beginRead(true);
-      this.#loader.request(this.#owned().filter((partition) => !partition.blocked));
-      let batches = this.#build();
-      if (batches.length === 0 && this.#loader.pending !== undefined) {
-        if (!(await this.#loader.pending)) await this.#pauseAfterFailure(signal);
-        batches = this.#build();
+      // What came with its actors is committed before anything else is thought of.
+      const first = reading.request.withActors ? this.#build(this.#stillOwned(reading.partitions)) : [];
+      if (first.length > 0) {
+        await committing;
+        committing = this.#commit(first, signal);
       }
-      await committing;
-      committing = batches.length === 0 ? Promise.resolve() : this.#commit(batches, signal);
+      reading = this.#beginRead(true);
+      const owned = this.#owned();
+      this.#loader.request(owned.filter((partition) => !partition.blocked));
+      let batches = this.#build(owned);
+      if (batches.length === 0 && first.length === 0 && this.#loader.pending !== undefined) {
+        if (!(await this.#loader.pending)) await this.#pauseAfterFailure(signal);
+        batches = this.#build(owned);
+      }
+      if (batches.length > 0) {
+        await committing;
+        committing = this.#commit(batches, signal);
+      }
     }
     await committing;
     await reading?.answer;
@@ -178,6 +187,10 @@ export class Rounds {
 
   #owned(): readonly Partition[] {
     return this.#ports.partitions.filter((partition) => partition !== undefined);
+  }
+
+  #stillOwned(partitions: readonly Partition[]): readonly Partition[] {
+    return partitions.filter((partition) => this.#ports.partitions[partition.number] === partition);
   }
 
   /**
@@ -198,10 +211,11 @@ export class Rounds {
     const sourcesRung = this.#sourcesRung;
     this.#sourcesRung = false;
     const open = readers.filter((reader) => reader.position !== null && this.#hasRoom(owned, reader));
-    const quiet = wanted.length <= QUIET_PARTITIONS_MAX;
-    const settledAt = wanted.map((one) => (quiet && one.uncommitted.size === 0 ? one.commit : undefined));
+    const withActors = wanted.length <= QUIET_PARTITIONS_MAX && !open.some((reader) => reader.backlog);
+    const settledAt = wanted.map((one) => (one.uncommitted.size === 0 ? one.commit : undefined));
     const request: ReadRequest = {
-      inboxes: wanted.map((one, index) => ({ partition: one.number, after: one.inboxRead, withActors: settledAt[index] !== undefined })),
+      inboxes: wanted.map((one) => ({ partition: one.number, after: one.inboxRead })),
+      withActors,
       sources: open.map(({ source: { stream, binary }, position }) => ({ stream, after: position as string, ...(binary === undefined ? {} : { binary }) })),
       count: settings.inboxReadCount,
       sourceCount: settings.sourceReadCount,
@@ -259,12 +273,11 @@ export class Rounds {
   }
 
   /** One batch of each partition in turn, until the round is full: a long round would hold up leases and requests. */
-  #build(): readonly Batch[] {
-    const owned = this.#owned();
+  #build(from: readonly Partition[]): readonly Batch[] {
     const batches: Batch[] = [];
     let events = 0;
-    for (let count = 0; count < owned.length && events < this.#ports.settings.roundEventsMax; count++) {
-      const partition = owned[this.#turn++ % owned.length] as Partition;
+    for (let count = 0; count < from.length && events < this.#ports.settings.roundEventsMax; count++) {
+      const partition = from[this.#turn++ % from.length] as Partition;
       const built = this.#builder.build(partition, this.#readAt);
       this.#loader.release();
       if (built.kind === 'isolate') this.#ports.lose(partition, { why: 'isolate', ref: built.ref });

@@ -13,7 +13,7 @@ import type { HostedType } from '../engine/actor-types.ts';
 import type { Executor } from '../protocol/command.ts';
 import type { Queues } from '../protocol/queues.ts';
 import { DEFAULT_JOB_SETTINGS, type JobSettings, type Keep } from './settings.ts';
-import { DROPPED } from './states.ts';
+import { DROPPED, END_PATHS } from './states.ts';
 import { withdrawJobExecutor } from './withdraw-job.ts';
 
 export interface JobHost {
@@ -39,6 +39,7 @@ export function jobTypes({ queues, place, nextTick, rebalance, announce, setting
     {
       registered: registerActorType(jobType({ place }, machine)),
       executors: { withdrawJob: withdrawJobExecutor(queues), ...(rebalance ?? { pushRebalance: notHere, tellRebalance: notHere }) },
+      arrivals: END_PATHS,
       keep: { done: keepDone, [DROPPED]: NOT_KEPT, error: keepFailed, cancelled: keepFailed },
       ...(announce === undefined ? {} : { announce }),
     },

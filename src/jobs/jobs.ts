@@ -6,7 +6,7 @@
  */
 import type { Client } from '../engine/client.ts';
 import type { Clock } from '../engine/ports.ts';
-import type { ActorReader } from '../engine/read-ports.ts';
+import type { ActorReader, Arrivals } from '../engine/read-ports.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { EventRejectedError, StoppedError } from '../protocol/errors.ts';
 import { actorKey } from '../protocol/ids.ts';
@@ -14,7 +14,7 @@ import { JOB_END_STATES, type JobCommandResult, type JobQuery, type Jobs, type J
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { Page } from '../protocol/control-plane.ts';
 import type { Queues } from '../protocol/queues.ts';
-import { JobEnds, type HearEnds } from './job-ends.ts';
+import { JobEnds } from './job-ends.ts';
 import { listJobs } from './listing.ts';
 import { listSchedules, putSchedule, removeSchedule } from './schedules.ts';
 import { submitJob, submitJobs } from './submission.ts';
@@ -22,8 +22,8 @@ import { jobView } from './views.ts';
 
 export interface JobPorts {
   readonly client: Pick<Client, 'sendAll' | 'sendAndHear' | 'sendAndWait'>;
-  /** The announcements of ends, for those who wait for one. */
-  readonly hearEnds: HearEnds;
+  /** Of jobs that ended, for those who wait for one. */
+  readonly arrivals: Arrivals;
   readonly reader: Pick<ActorReader, 'getActor' | 'getActors' | 'listActors'>;
   readonly queues: Pick<Queues, 'list' | 'view' | 'pause' | 'resume' | 'setLimits'>;
   readonly logs: JobLogs;
@@ -46,14 +46,14 @@ export interface JobPorts {
 /** A job that was just submitted has its record after a few ms; with an engine that is behind, later. */
 const APPEAR_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
-/** Who waits for an end looks so often, in case its announcement was lost. */
+/** Who waits for an end looks so often, in case it was told and not heard. */
 const LOOK_UNTOLD_MS = 1_000;
 /** A reason of our own: without one each abort would make an error, with its stack. */
 const OVER = 'the wait is over';
 
 export function createJobs(ports: JobPorts): Jobs {
   const { reader, queues, logs, time } = ports;
-  const ends = new JobEnds(ports.hearEnds, ports.clock);
+  const ends = new JobEnds(ports.arrivals, ports.clock);
   ports.stopped?.addEventListener('abort', () => ends.close(), { once: true });
 
   const get = async (jobId: string): Promise<JobView | undefined> => {
@@ -154,7 +154,9 @@ async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get,
       if (job !== undefined && (JOB_END_STATES.includes(job.state) || left(timeoutMs) <= 0)) return job;
       if (job === undefined && left(Math.min(timeoutMs, APPEAR_MS)) <= 0) return undefined;
       const waitMs = Math.min(job === undefined ? LOOK_AGAIN_MS : LOOK_UNTOLD_MS, left(timeoutMs));
-      await Promise.race([watch.told, clock.sleep(waitMs, over.signal)]);
+      const ended = await Promise.race([watch.told, clock.sleep(waitMs, over.signal)]);
+      const view = ended && jobView(ended);
+      if (view !== undefined) return view;
     } finally {
       stopped?.removeEventListener('abort', stop);
       over.abort(OVER);

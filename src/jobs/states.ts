@@ -15,7 +15,10 @@ export function pathsOf(state: JobState): readonly string[] {
   return state === 'done' ? ['done', DROPPED] : [state];
 }
 
+/** State paths in which a job has ended. */
+export const END_PATHS: readonly string[] = JOB_END_STATES.flatMap(pathsOf);
+
 /** Whether a state value is a job's end. */
 export function isEnd(value: Json): boolean {
-  return typeof value === 'string' && (value === DROPPED || (JOB_END_STATES as readonly string[]).includes(value));
+  return typeof value === 'string' && END_PATHS.includes(value);
 }

@@ -1,7 +1,7 @@
 /** Job actors as people and programs see them. */
 import { JOB_DEFAULTS } from '../../machines/job/events.ts';
 import type { JobContext } from '../../machines/job/context.ts';
-import type { StoredView } from '../engine/read-ports.ts';
+import type { ArrivedView, StoredView } from '../engine/read-ports.ts';
 import { timestamp } from '../protocol/control-plane.ts';
 import { idOf } from '../protocol/ids.ts';
 import type { JobState, JobView } from '../protocol/job.ts';
@@ -11,7 +11,7 @@ import { decodeRecord } from '../protocol/stored-record.ts';
 import { shownStateOf } from './states.ts';
 
 /** Undefined for an actor that has not been shown in any state yet. */
-export function jobView({ key, record: json, document }: StoredView): JobView | undefined {
+export function jobView({ key, record: json, document }: ArrivedView): JobView | undefined {
   const record = decodeRecord(json);
   const entered = enteredState(record);
   if (entered === undefined) return undefined;

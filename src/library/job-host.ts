@@ -7,7 +7,6 @@
 import type { JobMachineSettings } from '../../machines/job/settings.ts';
 import { DEFAULT_JOB_MACHINE } from '../../machines/job/settings.ts';
 import type { PlaceInput, Placement } from '../../machines/job/events.ts';
-import { readTaskUpdate, TASK_UPDATES } from '../contracts/task-message.ts';
 import { announceTasks } from '../contracts/tasks.ts';
 import { dlqOutlet, jobReportsSource, queueOutlet, workerQueueContract } from '../contracts/worker-jobs.ts';
 import type { Client } from '../engine/client.ts';
@@ -15,7 +14,6 @@ import type { EngineOptions } from '../engine/engine.ts';
 import type { Clock } from '../engine/ports.ts';
 import { systemClock } from '../engine/system-clock.ts';
 import { jobTypes, type JobHost } from '../jobs/hosted-types.ts';
-import type { HearEnds } from '../jobs/job-ends.ts';
 import { jobIdSource } from '../jobs/job-ids.ts';
 import { createJobs, type JobPorts } from '../jobs/jobs.ts';
 import { nextTick } from '../jobs/next-tick.ts';
@@ -99,14 +97,5 @@ export function openJobs({ redis, ...options }: JobServiceOptions): Jobs {
   const { reader, queues, jobLogs: logs } = redis;
   const time = (): Promise<number> => redis.store.time();
   const makeId = jobIdSource({ now: Date.now });
-  return createJobs({ ...options, hearEnds: hearJobEnds(redis), reader, queues, logs, clock: systemClock, time, now: Date.now, makeId });
-}
-
-/** The ends of jobs as their engine announces them on the task channel. */
-function hearJobEnds({ intake }: Pick<RedisConnections, 'intake'>): HearEnds {
-  return async (told) =>
-    await intake.subscribe(TASK_UPDATES, (text) => {
-      const read = readTaskUpdate(text);
-      if (read.ok && (read.message.data.status === 'completed' || read.message.data.status === 'failed')) told(read.message.task_id);
-    });
+  return createJobs({ ...options, arrivals: redis.arrivals, reader, queues, logs, clock: systemClock, time, now: Date.now, makeId });
 }

@@ -6,12 +6,13 @@
  */
 import type { Redis } from 'ioredis';
 import type { Doorbell, EngineStore, Intake } from '../engine/ports.ts';
-import type { ReplyListener } from '../engine/read-ports.ts';
+import type { Arrivals, ReplyListener } from '../engine/read-ports.ts';
 import type { Enrolment } from '../protocol/enrolment.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { ProgressListener, QueueObserver, Queues } from '../protocol/queues.ts';
 import type { RebalanceWriter } from '../protocol/rebalance.ts';
 import type { UserEvents } from '../protocol/user-events.ts';
+import { createArrivals } from './arrivals.ts';
 import { checkServer, type ServerReport } from './check-server.ts';
 import { closeClient, connectFirst, createBlockingClient, createSubscriber, createWriteClient, type ClientContext } from './clients.ts';
 import { checkFormat } from './format.ts';
@@ -39,6 +40,7 @@ export interface RedisConnections {
   readonly reader: RedisReader;
   readonly doorbell: Doorbell;
   readonly replies: ReplyListener;
+  readonly arrivals: Arrivals;
   /** Lists and channels of other systems, for the engine. */
   readonly intake: Intake;
   /** Worker queues, and what workers wrote of their jobs. */
@@ -78,6 +80,7 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
     const server = await checkServer(loop);
     await checkFormat(loop, keys);
     await Promise.all([shared, blocking, subscriber].map((client) => connectFirst(client, target)));
+    const intake = await createIntake(shared, subscriber, keys);
     return {
       keys,
       engineStore: await createRedisStore(loop, keys, settings),
@@ -85,7 +88,8 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
       reader: createRedisReader({ client: shared, blocking, keys }),
       doorbell: createDoorbell(subscriber, keys),
       replies: createReplyListener(subscriber, keys),
-      intake: await createIntake(shared, subscriber, keys),
+      arrivals: createArrivals(intake, keys),
+      intake,
       queues: createQueues(shared),
       queueObserver: createQueueObserver(shared),
       jobProgress: createProgressListener(subscriber),

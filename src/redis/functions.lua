@@ -6,6 +6,8 @@
 -- 4. A repeated call with the same arguments changes nothing more (append: as far as its entries have dedupe ids).
 
 local CHUNK = 4000
+-- An actor that is larger, bytes, is told by its address alone: who waits reads it.
+local ARRIVAL_BYTES_MAX = 16384
 
 -- command key args[from .. from + count - 1], in chunks; returns the index after the last value.
 local function spread(command, key, args, from, count)
@@ -42,6 +44,21 @@ local function publish_documents(args, from, count)
   end
 end
 
+-- Tells actors, to those channels alone that someone listens to. args[from .. to]: channel, place of the record in args (its actor stands before it).
+local function tell_arrivals(documents, args, from, to)
+  local heard = {}
+  for index = from, to, 2 do
+    local channel, place = args[index], tonumber(args[index + 1])
+    if heard[channel] == nil then heard[channel] = redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 end
+    if heard[channel] then
+      local actor, record = args[place - 1], args[place]
+      local document = redis.call('HGET', documents, actor) or ''
+      local whole = #record + #document <= ARRIVAL_BYTES_MAX
+      redis.call('PUBLISH', channel, whole and actor .. '\n' .. record .. '\n' .. document or actor)
+    end
+  end
+end
+
 -- Those of the channels in args, from an index on, to which someone listens, appended to a reply.
 local function with_listened(reply, args, from)
   if from > #args then return reply end
@@ -60,8 +77,8 @@ end
 --       values of the posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record
 --       pairs, document pairs, timers (due member), timers gone, liveness (due member), liveness gone, invoking, no longer invoking, actors
 --       that go, dead letters; for each feed: type count pack; for each index to add to: number (score member)…; for each index to remove from:
---       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then announcements (channel message), headed
---       by their number of values; then the channels to ask after.
+--       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then arrivals (channel,
+--       place of the record in ARGV) and announcements (channel message), each headed by their number of values; then the channels to ask after.
 -- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
 --       {6, …} the same when posts were refused and joined the outbox; {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
@@ -142,17 +159,17 @@ local function commit(keys, args)
   local publications = tonumber(args[at])
   publish_documents(args, at + 1, publications)
   at = at + 1 + publications * 4
+  local arrivals = tonumber(args[at])
+  tell_arrivals(keys[4], args, at + 1, at + arrivals)
+  at = at + 1 + arrivals
   for message = at + 1, at + tonumber(args[at]), 2 do redis.call('PUBLISH', args[message], args[message + 1]) end
   if args[6] ~= '0-0' then redis.call('XTRIM', inbox, 'MINID', '~', args[6]) end
   return with_listened({ #refused > 0 and 5 or 1, now_ms() }, args, channels_at)
 end
 
--- Entries of an inbox, and what is stored of the actors that they are for.
--- KEYS  inbox records
--- ARGV  after count
--- Returns {entries, actor, record|false, …}.
-local function read_inbox(keys, args)
-  local entries = redis.call('XRANGE', keys[1], '(' .. args[1], '+', 'COUNT', args[2])
+-- {entries, actor, record|false, …}: entries of an inbox, and what is stored of the actors that they are for.
+local function look_at_inbox(inbox, records, after, count)
+  local entries = redis.call('XRANGE', inbox, '(' .. after, '+', 'COUNT', count)
   local reply, actors, known = { entries }, {}, {}
   for _, entry in ipairs(entries) do
     local actor = entry[2][1]
@@ -162,10 +179,30 @@ local function read_inbox(keys, args)
     end
   end
   for from = 1, #actors, CHUNK do
-    for index, record in ipairs(redis.call('HMGET', keys[2], unpack(actors, from, math.min(from + CHUNK - 1, #actors)))) do
+    for index, record in ipairs(redis.call('HMGET', records, unpack(actors, from, math.min(from + CHUNK - 1, #actors)))) do
       reply[#reply + 1] = actors[from + index - 1]
       reply[#reply + 1] = record
     end
+  end
+  return reply
+end
+
+-- What a few inboxes and the sources have after the given ids.
+-- KEYS  for each inbox: inbox records; sources…
+-- ARGV  inboxes count sourceCount, an id for each inbox, an id for each source
+-- Returns {ms before the first read, for each inbox {entries, actor, record|false, …}, for each source {entries, oldest id|false}}; the
+--       oldest id only beside entries.
+local function look(keys, args)
+  local reply = { now_ms() }
+  local inboxes = tonumber(args[1])
+  for index = 1, inboxes do
+    reply[index + 1] = look_at_inbox(keys[index * 2 - 1], keys[index * 2], args[3 + index], args[2])
+  end
+  for index = inboxes + 1, #args - 3 do
+    local stream = keys[inboxes + index]
+    local entries = redis.call('XRANGE', stream, '(' .. args[3 + index], '+', 'COUNT', args[3])
+    local oldest = #entries > 0 and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1]
+    reply[index + 1] = { entries, oldest }
   end
   return reply
 end
@@ -356,5 +393,5 @@ redis.register_function({ function_name = '@LIBRARY@_renew', callback = renew, f
 redis.register_function({ function_name = '@LIBRARY@_release', callback = release, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_acknowledge', callback = acknowledge, flags = { 'allow-oom' } })
 redis.register_function({ function_name = '@LIBRARY@_trim', callback = trim, flags = { 'allow-oom' } })
-redis.register_function({ function_name = '@LIBRARY@_read_inbox', callback = read_inbox, flags = { 'no-writes' } })
+redis.register_function({ function_name = '@LIBRARY@_look', callback = look, flags = { 'no-writes' } })
 redis.register_function({ function_name = '@LIBRARY@_describe', callback = describe, flags = { 'no-writes' } })

@@ -61,6 +61,8 @@ export interface Keys {
   partition(partition: number): PartitionKeys;
   /** The form of the stored data; see format.ts. */
   readonly format: string;
+  /** Pub/sub channel on which actors of the type are told that came into a state which others wait for: address, record and document, a line each. */
+  arrivals(type: string): string;
   /** Stream of pack addresses in the order that subscribers see. */
   readonly cursor: string;
   /** Sharded pub/sub channel that rings when something was appended to a source stream by one of us. */
@@ -96,6 +98,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
       return keys;
     },
     format: `${prefix}:format`,
+    arrivals: (type) => `${prefix}:arrivals:${type}`,
     cursor: `${prefix}:{cursor}:packs`,
     sourcesBell: `${prefix}:bell:sources`,
     nodeBell: (nodeId) => `${prefix}:bell:node:${nodeId}`,

@@ -5,24 +5,15 @@
  * 2. A method that rejects does so with RedisUnusableError and has perhaps taken effect; repeating it is safe (I1).
  */
 import { Command, type Redis } from 'ioredis';
-import type {
-  AcquireResult,
-  AppendResult,
-  CommitRequest,
-  CommitResult,
-  EngineStore,
-  NumberedEnvelope,
-  ReadResult,
-  StoredActor,
-  StreamEntry,
-} from '../engine/ports.ts';
+import type { AcquireResult, AppendResult, CommitRequest, CommitResult, EngineStore, NumberedEnvelope } from '../engine/ports.ts';
 import { InvalidEventError, RedisUnusableError } from '../protocol/errors.ts';
 import { encodeInboxEntry, EVENT_BYTES_MAX } from '../protocol/inbox-entry.ts';
-import { partitionOf, type ActorKey } from '../protocol/ids.ts';
+import { partitionOf } from '../protocol/ids.ts';
 import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
 import { createFunctionLibrary, isFunctionMissing, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
 import { ENGINE_LIBRARY_FILES, sendPosts } from './post-call.ts';
+import { readCommands, readResult } from './read-call.ts';
 import { createRetention } from './retention.ts';
 import { readPartitionState } from './partition-state.ts';
 import { watchServer } from './server-watch.ts';
@@ -52,11 +43,13 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
   const watch = await guard('tell which server it is', watchServer(client));
   const { dedupeWindowMs, dedupeIdsMax, cursorLengthMax } = { ...DEFAULT_STORE_SETTINGS, ...settings };
   const call = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => {
-    await watch.unknown();
+    const unknown = watch.unknown();
+    if (unknown !== undefined) await unknown; // sent at once otherwise: a caller goes on with other work
     return guard(what, library.call(client, calls));
   };
   const run = async (what: string, commands: readonly Command[]): Promise<unknown[]> => {
-    await watch.unknown();
+    const unknown = watch.unknown();
+    if (unknown !== undefined) await unknown; // sent at once otherwise: a caller goes on with other work
     return guard(what, runPipeline(client, commands));
   };
   const callAll = async (what: string, calls: readonly FunctionCall[]): Promise<unknown[]> => throwFirst(what, await call(what, calls));
@@ -78,32 +71,11 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       return milliseconds(await guard('tell the time', client.time()));
     },
 
-    async read({ inboxes, sources, count, sourceCount }): Promise<ReadResult> {
-      const [limit, sourceLimit] = [String(count), String(sourceCount)];
-      const commands = [command('time')];
-      for (const { partition, after, withActors } of inboxes) {
-        const { inbox, records } = keys.partition(partition);
-        if (withActors) commands.push(library.command({ name: 'read_inbox', keys: [inbox, records], args: [after, limit] }));
-        else commands.push(command('xrange', inbox, `(${after}`, '+', 'COUNT', limit));
-      }
-      for (const { stream, after, binary } of sources) {
-        const entries = ['xrange', stream, `(${after}`, '+', 'COUNT', sourceLimit] as const;
-        commands.push(binary ? bytesCommand(...entries) : command(...entries), command('xrange', stream, '-', '+', 'COUNT', '1'));
-      }
-      const answers = await run('read', commands);
+    async read(request) {
+      const answers = await run('read', readCommands(keys, library, request));
       // The next try finds them.
       if (answers.some(isFunctionMissing)) await guard('load functions', library.load(client));
-      const replies = throwFirst('read', answers);
-      const firstSource = 1 + inboxes.length;
-      return {
-        time: milliseconds(replies[0] as (string | number)[]),
-        inboxes: inboxes.map(({ withActors }, index) => (withActors ? (replies[index + 1] as InboxReply)[0] : (replies[index + 1] as StreamEntry[]))),
-        actors: inboxes.map(({ withActors }, index) => (withActors ? actorsIn(replies[index + 1] as InboxReply) : NO_ACTORS)),
-        sources: sources.map((_, index) => ({
-          entries: replies[firstSource + index * 2] as StreamEntry[],
-          firstId: (replies[firstSource + index * 2 + 1] as StreamEntry[])[0]?.[0] ?? null,
-        })),
-      };
+      return readResult(request, throwFirst('read', answers));
     },
 
     async load(requests) {
@@ -242,13 +214,6 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
   };
 }
 
-type InboxReply = readonly [entries: readonly StreamEntry[], ...actors: (string | null)[]];
-const NO_ACTORS: readonly StoredActor[] = [];
-
-function actorsIn([, ...flat]: InboxReply): readonly StoredActor[] {
-  return Array.from({ length: flat.length / 2 }, (_, index) => ({ key: flat[index * 2] as ActorKey, record: flat[index * 2 + 1] ?? null }));
-}
-
 interface AppendEntry {
   /** Place in the caller's list. */
   readonly position: number;
@@ -298,11 +263,6 @@ function following(id: string): string {
 
 function command(name: string, ...args: string[]): Command {
   return new Command(name, args, { replyEncoding: 'utf8' });
-}
-
-/** Its answer's texts have one character a byte. */
-function bytesCommand(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'latin1' });
 }
 
 function milliseconds([seconds, microseconds]: readonly (string | number)[]): number {

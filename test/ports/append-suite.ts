@@ -4,6 +4,8 @@ import { emptyCommit, envelope } from './requests.ts';
 import { SUITE_DEDUPE } from './store-harness.ts';
 import type { SuiteContext } from './suite-context.ts';
 
+const READ = { inboxes: [], sources: [], withActors: false, count: 10, sourceCount: 10 };
+
 export function appendSuite(suite: SuiteContext): void {
   describe('appends and reads', () => {
     it('gives back what was appended, in order, after a position', async () => {
@@ -15,7 +17,7 @@ export function appendSuite(suite: SuiteContext): void {
       ]);
       const [one, two] = results.map((result) => (result instanceof Error ? '' : result.id)) as [string, string];
       const before = await suite.store.time();
-      const { time, inboxes } = await suite.store.read({ inboxes: [{ partition, after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      const { time, inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition, after: '0-0' }] });
       expect(time).toBeGreaterThanOrEqual(before);
       expect(inboxes).toEqual([
         [
@@ -23,20 +25,14 @@ export function appendSuite(suite: SuiteContext): void {
           [two, [actor, '{"type":"go"}', 'd', 'fields', 'c', '1:2-3:4', 't', '00-ab', 'r', 'me']],
         ],
       ]);
-      const beside = await suite.store.read({
-        inboxes: [
-          { partition, after: '0-0', withActors: true },
-          { partition, after: '0-0' },
-        ],
-        sources: [],
-        count: 10,
-        sourceCount: 10,
-      });
-      expect(beside.inboxes).toEqual([inboxes[0], inboxes[0]]);
+      const empty = suite.freshPartition();
+      const both = [partition, empty].map((number) => ({ partition: number, after: '0-0' }));
+      const beside = await suite.store.read({ ...READ, inboxes: both, withActors: true });
+      expect(beside.inboxes).toEqual([inboxes[0], []]);
       expect(beside.actors).toEqual([[{ key: actor, record: null }], []]);
-      const later = await suite.store.read({ inboxes: [{ partition, after: one }], sources: [], count: 1, sourceCount: 10 });
+      const later = await suite.store.read({ ...READ, inboxes: [{ partition, after: one }], count: 1 });
       expect(later.inboxes[0]?.map(([id]) => id)).toEqual([two]);
-      const short = await suite.store.read({ inboxes: [{ partition, after: '0-0' }], sources: [], count: 1, sourceCount: 10 });
+      const short = await suite.store.read({ ...READ, inboxes: [{ partition, after: '0-0' }], count: 1 });
       expect(short.inboxes[0]?.map(([id]) => id)).toEqual([one]);
     });
 
@@ -47,34 +43,34 @@ export function appendSuite(suite: SuiteContext): void {
       const results = await suite.store.append(Array.from({ length: 300 }, () => envelope(actor)));
       const ids = results.map((result) => (result instanceof Error ? '' : result.id));
       await suite.commitOne({ ...emptyCommit(partition, state, 1), inbox: ids[199] as string });
-      const { inboxes } = await suite.store.read({ inboxes: [{ partition, after: ids[199] as string }], sources: [], count: 500, sourceCount: 10 });
+      const { inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition, after: ids[199] as string }], count: 500 });
       expect(inboxes[0]?.map(([id]) => id)).toEqual(ids.slice(200));
     });
 
-    it('reads the bytes of a source that may hold what is no text', async () => {
-      const id = await suite.harness.addToSource('suite:binary', ['title', 'Über']);
-      const binary = { stream: 'suite:binary', after: '0-0', binary: true } as const;
-      const { sources } = await suite.store.read({ inboxes: [], sources: [binary], count: 1, sourceCount: 10 });
-      expect(sources[0]?.entries).toEqual([[id, ['title', Buffer.from('Über').toString('latin1')]]]);
-    });
-
-    it('reads sources in place and tells their oldest id', async () => {
-      const one = await suite.harness.addToSource('suite:source', ['nodeId', 'a', 'payload', '{}']);
-      const two = await suite.harness.addToSource('suite:source', ['nodeId', 'b', 'payload', '{}']);
-      const { sources } = await suite.store.read({
-        inboxes: [],
-        sources: [
-          { stream: 'suite:source', after: one },
-          { stream: 'suite:missing', after: '0-0' },
-        ],
-        count: 1,
-        sourceCount: 10,
+    for (const withActors of [false, true]) {
+      it(`reads sources in place and tells their oldest id, ${withActors ? 'with' : 'without'} actors`, async () => {
+        const source = `suite:source-${withActors}`;
+        const one = await suite.harness.addToSource(source, ['nodeId', 'a', 'payload', '{}']);
+        const two = await suite.harness.addToSource(source, ['nodeId', 'b', 'payload', '{}']);
+        const bytes = await suite.harness.addToSource(`${source}:binary`, ['title', 'Über']);
+        const { sources } = await suite.store.read({
+          ...READ,
+          withActors,
+          sources: [
+            { stream: source, after: one },
+            { stream: `${source}:binary`, after: '0-0', binary: true },
+            { stream: 'suite:missing', after: '0-0' },
+            { stream: source, after: '0-0' },
+          ],
+        });
+        expect(sources).toEqual([
+          { entries: [[two, ['nodeId', 'b', 'payload', '{}']]], firstId: one },
+          { entries: [[bytes, ['title', Buffer.from('Über').toString('latin1')]]], firstId: bytes },
+          { entries: [], firstId: null },
+          { entries: [expect.objectContaining([one]), expect.objectContaining([two])], firstId: one },
+        ]);
       });
-      expect(sources).toEqual([
-        { entries: [[two, ['nodeId', 'b', 'payload', '{}']]], firstId: one },
-        { entries: [], firstId: null },
-      ]);
-    });
+    }
 
     it('appends a dedupe id once, also within one call', async () => {
       const actor = suite.actorFor('dedupe');
@@ -85,7 +81,7 @@ export function appendSuite(suite: SuiteContext): void {
       expect(first).toMatchObject({ partition: partitionOf(actor), repeated: false });
       expect(third).toEqual({ ...first, repeated: true });
       expect(fourth).toEqual({ ...first, repeated: true });
-      const { inboxes } = await suite.store.read({ inboxes: [{ partition: partitionOf(actor), after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      const { inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition: partitionOf(actor), after: '0-0' }] });
       expect(inboxes[0]).toHaveLength(2);
     });
 
@@ -122,7 +118,7 @@ export function appendSuite(suite: SuiteContext): void {
         { envelope: envelope(actor, { source: 'actor:node/a' }), from: 3, number: 41 },
         { envelope: envelope(actor, { source: 'actor:node/a' }), from: 3, number: 42 },
       ]);
-      const { inboxes } = await suite.store.read({ inboxes: [{ partition: partitionOf(actor), after: '0-0' }], sources: [], count: 10, sourceCount: 10 });
+      const { inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition: partitionOf(actor), after: '0-0' }] });
       expect(inboxes[0]?.map(([, fields]) => fields.slice(4))).toEqual([
         ['f', '3', 'n', '41'],
         ['f', '3', 'n', '42'],

@@ -39,6 +39,7 @@ export function emptyCommit(partition: number, state: PartitionState, number: nu
     documents: [],
     removed: [],
     publications: [],
+    arrivals: [],
     announcements: [],
     channels: [],
     timers: { set: [], remove: [] },

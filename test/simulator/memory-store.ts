@@ -148,6 +148,12 @@ export class MemoryRedis {
         this.cursor.add(['p', String(request.partition), 't', type, 'i', request.id, 'n', String(count)], { now: this.now() });
       }
       for (const post of request.posts) if (!this.refusing.has(post.stream)) this.#takeIn(post);
+      for (const { type, record } of request.arrivals) {
+        const channel = `arrivals:${type}`;
+        const [key, json] = request.records[record] ?? ['', ''];
+        const document = this.partition(request.partition).documents.get(key as ActorKey) ?? '';
+        if (this.listened.has(channel)) this.published.push([channel, `${key}\n${json}\n${document}`]);
+      }
       this.published.push(...request.announcements);
       for (const { channel, document, skip, drop } of request.publications) {
         const [, json] = request.documents[document] ?? ['', ''];
@@ -221,7 +227,7 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       gated('read', request, (): ReadResult => ({
         time: redis.now(),
         inboxes: request.inboxes.map(({ partition, after }) => redis.partition(partition).inbox.after(after, request.count)),
-        actors: request.inboxes.map(({ partition, after, withActors }) => (withActors ? redis.actorsIn(partition, after, request.count) : [])),
+        actors: request.inboxes.map(({ partition, after }) => (request.withActors ? redis.actorsIn(partition, after, request.count) : [])),
         sources: request.sources.map(({ stream, after, binary }) => ({
           entries: binary ? redis.source(stream).after(after, request.sourceCount).map(bytesOf) : redis.source(stream).after(after, request.sourceCount),
           firstId: redis.source(stream).firstId,
