@@ -314,6 +314,8 @@ export interface Intake extends ListIntake, ChannelIntake {}
 export interface Clock {
   /** Monotonic, ms. For measuring and waiting only: never the time of a step. */
   now(): number;
+  /** Calls once after `ms`, never for Infinity; the function returned prevents it. Cheaper than a sleep that is to be ended early. */
+  after(ms: number, call: () => void): () => void;
   /** Resolves after `ms`, or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
   /** Uniform in [0, 1). */

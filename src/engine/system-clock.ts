@@ -7,6 +7,10 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 export const systemClock: Clock = {
   now: () => performance.now(),
   random: () => Math.random(),
+  after: (ms, call) => {
+    const timer = setTimeout(call, Math.min(ms, TIMER_MS_MAX));
+    return () => clearTimeout(timer);
+  },
   sleep: (ms, signal) =>
     new Promise((resolve) => {
       if (signal?.aborted) return resolve();

@@ -1,15 +1,12 @@
 /** A sleep that ends early when someone wakes it. A wake between two sleeps ends the next one at once. */
 import type { Clock } from './ports.ts';
 
-/** A reason of our own: without one each wake would make an error, with its stack. */
-const WOKEN = 'woken';
-
 export class Wakeup {
-  readonly #clock: Clock;
+  readonly #clock: Pick<Clock, 'after'>;
   #woken = false;
   #end: (() => void) | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Pick<Clock, 'after'>) {
     this.#clock = clock;
   }
 
@@ -20,15 +17,21 @@ export class Wakeup {
 
   /** Resolves after `ms`, at a wake, or when the signal aborts. */
   async sleep(ms: number, signal: AbortSignal): Promise<void> {
-    if (!this.#woken && !signal.aborted) {
-      const early = new AbortController();
-      const end = (): void => early.abort(WOKEN);
-      this.#end = end;
-      signal.addEventListener('abort', end, { once: true });
-      await this.#clock.sleep(ms, early.signal);
-      signal.removeEventListener('abort', end);
-      this.#end = undefined;
-    }
+    if (!this.#woken && !signal.aborted) await this.#ended(ms, signal);
     this.#woken = false;
+  }
+
+  #ended(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        cancel();
+        signal.removeEventListener('abort', end);
+        this.#end = undefined;
+        resolve();
+      };
+      const cancel = this.#clock.after(ms, end);
+      signal.addEventListener('abort', end);
+      this.#end = end;
+    });
   }
 }

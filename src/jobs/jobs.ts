@@ -6,7 +6,7 @@
  */
 import type { Client } from '../engine/client.ts';
 import type { Clock } from '../engine/ports.ts';
-import type { ActorReader, Arrivals } from '../engine/read-ports.ts';
+import type { ActorReader, ArrivedView, Arrivals } from '../engine/read-ports.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
 import { EventRejectedError, StoppedError } from '../protocol/errors.ts';
 import { actorKey } from '../protocol/ids.ts';
@@ -48,8 +48,6 @@ const APPEAR_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
 /** Who waits for an end looks so often, in case it was told and not heard. */
 const LOOK_UNTOLD_MS = 1_000;
-/** A reason of our own: without one each abort would make an error, with its stack. */
-const OVER = 'the wait is over';
 
 export function createJobs(ports: JobPorts): Jobs {
   const { reader, queues, logs, time } = ports;
@@ -144,23 +142,23 @@ async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get,
   const left = (bound: number): number => bound - (clock.now() - began);
   for (;;) {
     if (stopped?.aborted) throw new StoppedError(`The wait for the job ${jobId} ended because the service stops. The job goes on.`);
+    const ended = Promise.withResolvers<ArrivedView | undefined>();
+    const lookAgain = (): void => ended.resolve(undefined);
     // Watched from before the look, so that no end falls between.
-    const watch = await ends.watch(jobId);
-    const over = new AbortController();
-    const stop = (): void => over.abort(OVER);
-    stopped?.addEventListener('abort', stop, { once: true });
+    const unwatch = await ends.watch(jobId, ended.resolve);
+    stopped?.addEventListener('abort', lookAgain, { once: true });
     try {
       const job = await get(jobId);
       if (job !== undefined && (JOB_END_STATES.includes(job.state) || left(timeoutMs) <= 0)) return job;
       if (job === undefined && left(Math.min(timeoutMs, APPEAR_MS)) <= 0) return undefined;
-      const waitMs = Math.min(job === undefined ? LOOK_AGAIN_MS : LOOK_UNTOLD_MS, left(timeoutMs));
-      const ended = await Promise.race([watch.told, clock.sleep(waitMs, over.signal)]);
-      const view = ended && jobView(ended);
+      const cancel = clock.after(Math.min(job === undefined ? LOOK_AGAIN_MS : LOOK_UNTOLD_MS, left(timeoutMs)), lookAgain);
+      const told = await ended.promise;
+      cancel();
+      const view = told && jobView(told);
       if (view !== undefined) return view;
     } finally {
-      stopped?.removeEventListener('abort', stop);
-      over.abort(OVER);
-      watch.end();
+      stopped?.removeEventListener('abort', lookAgain);
+      unwatch();
     }
   }
 }

@@ -18,6 +18,14 @@ export class ManualClock implements Clock {
     return this.#sleepers.length;
   }
 
+  after(ms: number, call: () => void): () => void {
+    const stop = new AbortController();
+    void this.sleep(ms, stop.signal).then(() => {
+      if (!stop.signal.aborted) call();
+    });
+    return () => stop.abort();
+  }
+
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       if (signal?.aborted) return resolve();

@@ -53,6 +53,7 @@ export class SimulatedProcess {
       now: () => begin + (around.scheduler.now - this.#bornAt) * speed,
       random: () => chance.next(),
       // As a platform's timer: whole milliseconds, at least one.
+      after: (ms, call) => this.#after(Math.max(1, Math.ceil(ms / speed)), call),
       sleep: (ms, signal) => this.#sleep(Math.max(1, Math.ceil(ms / speed)), signal),
     };
   }
@@ -161,6 +162,12 @@ export class SimulatedProcess {
   #latency(): number {
     const { slow, slowMs } = this.#around.faults();
     return this.chance.is(slow) ? this.chance.between(0, slowMs) : this.chance.between(0, 2);
+  }
+
+  #after(ms: number, call: () => void): () => void {
+    let prevented = false;
+    if (ms !== Infinity) this.later(ms, () => (prevented ? false : call()));
+    return () => void (prevented = true);
   }
 
   #sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
