@@ -146,6 +146,7 @@ export class Engine {
       clock,
       owner,
       leaseMs: settings.leaseMs,
+      sources: (options.sources ?? []).map(({ stream }) => stream),
       open: (partition, state) => this.#open(partition, state),
       close: (partition) => this.#close(partition),
     });
@@ -170,7 +171,7 @@ export class Engine {
     const work = stage(
       () =>
         this.#options.doorbell.listen(
-          (partition) => this.#rounds.ring(partition),
+          (partition, glance) => this.#rounds.ring(partition, glance),
           () => this.#rounds.ringSources(),
         ),
       (signal) => this.#membership.run(signal),

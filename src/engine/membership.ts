@@ -14,6 +14,8 @@ export interface MembershipPorts {
   readonly clock: Clock;
   readonly owner: string;
   readonly leaseMs: number;
+  /** Streams that are read besides the inboxes. */
+  readonly sources: readonly string[];
   /** Taken over: may read more of the store. Rejects to be tried again. */
   readonly open: (partition: number, state: PartitionState) => Promise<void>;
   /** Found to belong to another engine. */
@@ -80,9 +82,9 @@ export class Membership {
   }
 
   async #acquire(partition: number): Promise<void> {
-    const { store, owner, leaseMs, open } = this.#ports;
+    const { store, owner, leaseMs, sources, open } = this.#ports;
     try {
-      const result = await store.acquire(partition, owner, leaseMs);
+      const result = await store.acquire(partition, owner, leaseMs, sources);
       if (result.kind === 'held') return;
       await open(partition, result.state);
       this.#epochs.set(partition, result.state.epoch);

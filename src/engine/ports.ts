@@ -207,8 +207,8 @@ export interface EngineStore {
   /** One round trip; each partition's commit is atomic by itself. A commit that could not be sent or answered is an Error in its place. */
   commit(requests: readonly CommitRequest[]): Promise<readonly (CommitResult | Error)[]>;
 
-  /** Takes a partition whose lease is free, expired or already ours; the new epoch is max(stored + 1, TIME in ms). */
-  acquire(partition: number, owner: string, leaseMs: number): Promise<AcquireResult>;
+  /** Takes a partition whose lease is free, expired or already ours; the new epoch is max(stored + 1, TIME in ms). `sources`: what it reads besides the inbox. */
+  acquire(partition: number, owner: string, leaseMs: number, sources?: readonly string[]): Promise<AcquireResult>;
   /** One round trip; false for a lease that is no longer ours. */
   renew(owner: string, leases: readonly { readonly partition: number; readonly epoch: number }[], leaseMs: number): Promise<readonly boolean[]>;
   release(owner: string, leases: readonly { readonly partition: number; readonly epoch: number }[]): Promise<void>;
@@ -271,9 +271,32 @@ export interface Retention {
   readonly maxAgeMs: number;
 }
 
+/**
+ * What a read would have answered just after something was appended, told with the ring: who stands where it begins need not read.
+ * As trustworthy as who may append.
+ */
+export interface Glance {
+  readonly partition: number;
+  /** Redis's time before the append. */
+  readonly time: number;
+  /** The partition's newest commit then. */
+  readonly commit: CommitId;
+  readonly inbox: GlancedStream;
+  /** All sources of the partition's owner. */
+  readonly sources: ReadonlyMap<string, GlancedStream>;
+  /** An actor of which nothing was stored. */
+  readonly unknown: ActorKey | undefined;
+}
+
+export interface GlancedStream {
+  /** Its newest entry before the append; `0-0` when it had none. */
+  readonly before: string;
+  readonly added: readonly StreamEntry[];
+}
+
 /** Tells that a partition's inbox, or a source, has something new. Rings may be lost or doubled: the loop also looks by itself. */
 export interface Doorbell {
-  listen(ring: (partition: number) => void, ringSources: () => void): Promise<void>;
+  listen(ring: (partition: number, glance?: Glance) => void, ringSources: () => void): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -14,10 +14,11 @@ import type { Announcements } from './announcements.ts';
 import type { HostedTypes } from './actor-types.ts';
 import { BatchBuilder } from './batch.ts';
 import type { Batch } from './batch-writes.ts';
+import { answerOf } from './glance.ts';
 import { Loader } from './loader.ts';
 import type { Meter } from './meter.ts';
 import type { Overdue, Partition } from './partition.ts';
-import type { Clock, CommitId, CommitResult, EngineStore, ReadRequest, ReadResult } from './ports.ts';
+import type { Clock, CommitId, CommitResult, EngineStore, Glance, ReadRequest, ReadResult } from './ports.ts';
 import type { EngineSettings } from './settings.ts';
 import type { SourceReader } from './source-reader.ts';
 import { Wakeup } from './wakeup.ts';
@@ -70,7 +71,9 @@ interface Reading {
   /** Of each partition: the newest commit when the read was sent; undefined when what is stored was not all that there was. */
   readonly settledAt: readonly (CommitId | undefined)[];
   readonly readers: readonly SourceReader[];
-  readonly answer: Promise<ReadResult | Error>;
+  readonly answer: ReadResult | Promise<ReadResult | Error>;
+  /** The answer came with the ring: it tells no new time. */
+  readonly glanced: boolean;
 }
 
 export class Rounds {
@@ -80,6 +83,8 @@ export class Rounds {
   readonly #rung = new Set<number>();
   /** A source has something new. */
   #sourcesRung = false;
+  /** What the only ring since the last read brought. */
+  #glance: Glance | undefined;
   readonly #loader: Loader;
   /** Built while the commit before it was in flight, whose fate is not known yet: invariant 3. */
   readonly #following = new Map<Partition, Batch>();
@@ -116,14 +121,17 @@ export class Rounds {
     });
   }
 
-  /** The partition's inbox has something new. */
-  ring(partition: number): void {
+  /** The partition's inbox has something new, or a source for it. A glance serves for a round of its own, so the only ring must have brought it. */
+  ring(partition: number, glance?: Glance): void {
+    this.#glance = this.#rung.size === 0 && !this.#sourcesRung ? glance : undefined;
+    if (glance !== undefined && glance.inbox.added.length === 0 && this.#ports.partitions[partition] === undefined) this.#sourcesRung = true;
     this.#rung.add(partition);
     this.#wakeup.wake();
   }
 
   /** A source has something new: it is read at once, and once, however often it rings until then. */
   ringSources(): void {
+    this.#glance = undefined;
     this.#sourcesRung = true;
     this.#wakeup.wake();
   }
@@ -220,13 +228,24 @@ export class Rounds {
       count: settings.inboxReadCount,
       sourceCount: settings.sourceReadCount,
     };
-    const answer = store.read(request).catch((error: unknown) => {
-      for (const one of wanted) this.#rung.add(one.number);
-      this.#sourcesRung ||= sourcesRung;
-      this.#ports.meter.count('read_failures');
-      return error instanceof Error ? error : new Error(String(error));
-    });
-    return { request, partitions: wanted, settledAt, readers: open, answer };
+    const glanced = this.#glanced(wanted, settledAt[0], open);
+    const answer =
+      glanced ??
+      store.read(request).catch((error: unknown) => {
+        for (const one of wanted) this.#rung.add(one.number);
+        this.#sourcesRung ||= sourcesRung;
+        this.#ports.meter.count('read_failures');
+        return error instanceof Error ? error : new Error(String(error));
+      });
+    return { request, partitions: wanted, settledAt, readers: open, answer, glanced: glanced !== undefined };
+  }
+
+  /** The answer that the ring brought, if it is one. */
+  #glanced([partition, ...others]: readonly Partition[], settledAt: CommitId | undefined, open: readonly SourceReader[]): ReadResult | undefined {
+    const glance = this.#glance;
+    this.#glance = undefined;
+    if (glance === undefined || partition === undefined || others.length > 0 || open.length < this.#ports.readers.length) return undefined;
+    return answerOf(glance, { partition, settledAt, readers: open, redisNow: this.redisNow() });
   }
 
   #wantsRead(partition: Partition, poll: boolean, soon: number): boolean {
@@ -256,7 +275,7 @@ export class Rounds {
   #take(reading: Reading, answer: ReadResult): void {
     const { partitions, settings, clock } = this.#ports;
     this.#readAt = answer.time;
-    this.#redisOffsetMs = answer.time - clock.now();
+    if (!reading.glanced) this.#redisOffsetMs = answer.time - clock.now();
     for (const [index, partition] of reading.partitions.entries()) {
       // Made anew since the read was sent: what was read belongs to the old one.
       if (partitions[partition.number] !== partition) continue;

@@ -1,7 +1,7 @@
 /**
  * Hears the bells that the append function rings, one sharded pub/sub channel per partition, and the one bell of the sources.
  *
- * 1. A ring says "look now", nothing more: lost or doubled rings do no harm, the loop also looks by itself.
+ * 1. A ring says "look now", and may bring what a look would find. Lost, late or doubled ones do no harm: the loop also looks by itself.
  * 2. After a reconnect every bell rings once, because what was rung meanwhile was not heard.
  * 3. Who rings the sources may say for which partitions: their inboxes must be read before what lies in a source may be applied, and
  *    one read then does for both.
@@ -13,6 +13,7 @@ import type { Redis } from 'ioredis';
 import type { Doorbell } from '../engine/ports.ts';
 import { PARTITION_COUNT } from '../protocol/ids.ts';
 import { keepSubscribed } from './clients.ts';
+import { readGlance } from './glance.ts';
 import type { Keys } from './keys.ts';
 
 /** `subscriber` is a connected client of its own; the doorbell does not close it. */
@@ -26,8 +27,10 @@ export function createDoorbell(subscriber: Redis, keys: Keys): Doorbell {
     async listen(ring, ringSources) {
       const onMessage = (channel: string, message: string): void => {
         const partition = partitions.get(channel);
+        if (partition === undefined && channel !== keys.sourcesBell) return;
+        const glance = readGlance(message);
+        if (glance !== undefined) return ring(glance.partition, glance);
         if (partition !== undefined) return ring(partition);
-        if (channel !== keys.sourcesBell) return;
         for (const number of message.split(' ')) if (numbers.has(number)) ring(Number(number)); // (3)
         ringSources();
       };

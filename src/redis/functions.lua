@@ -225,15 +225,15 @@ local function forget_old_ids(hash, order, oldest_ms, max, added)
   end
 end
 
--- Appends envelopes to an inbox, each dedupe id once, and rings once.
--- KEYS  inbox dedupe order
--- ARGV  windowMs idsMax bell, then for each envelope: dedupe id | '', number of values, field value …
+-- Appends envelopes to an inbox, each dedupe id once, and rings once; for a single small one with a glance.
+-- KEYS  inbox dedupe order meta records
+-- ARGV  windowMs idsMax bell partition, then for each envelope: dedupe id | '', number of values, field value …
 -- Returns an entry id for each envelope; with '=' before it when the dedupe id was known.
 local function append(keys, args)
   local inbox, hash, order = keys[1], keys[2], keys[3]
   local window = tonumber(args[1])
   local starts, ids, wanted = {}, {}, {}
-  local at, total = 4, #args
+  local at, total = 5, #args
   while at <= total do
     local number = #starts + 1
     starts[number] = at
@@ -257,6 +257,7 @@ local function append(keys, args)
     end
   end
   local reply, pairs_added, ids_added = {}, {}, {}
+  local glance = #starts == 1 and is_small(args, 5) and begin_glance(args[4], keys[4], inbox)
   for number = 1, #starts do
     local id = ids[number]
     local entry = id ~= '' and known[id]
@@ -281,13 +282,18 @@ local function append(keys, args)
     redis.call('PEXPIRE', hash, window)
     redis.call('PEXPIRE', order, window)
   end
-  redis.call('SPUBLISH', args[3], '1')
+  local message = '1'
+  if glance and string.sub(reply[1], 1, 1) ~= '=' then
+    local unknown = redis.call('HEXISTS', keys[5], args[7]) == 0
+    message = end_glance(glance, '', reply[1], { unpack(args, 7) }, unknown)
+  end
+  redis.call('SPUBLISH', args[3], message)
   return reply
 end
 
 -- Takes a partition whose lease is free, expired or the caller's.
 -- KEYS  meta
--- ARGV  owner leaseMs
+-- ARGV  owner leaseMs sources (a line each)
 -- Returns {1, epoch} acquired, {0, owner, remainingMs} held.
 local function acquire(keys, args)
   local stored = redis.call('HMGET', keys[1], 'owner', 'until', 'epoch')
@@ -295,7 +301,7 @@ local function acquire(keys, args)
   local remaining = (tonumber(stored[2] or '0') or 0) - now
   if stored[1] and stored[1] ~= args[1] and remaining > 0 then return {0, stored[1], remaining} end
   local epoch = string.format('%.0f', math.max((tonumber(stored[3] or '0') or 0) + 1, now))
-  redis.call('HSET', keys[1], 'owner', args[1], 'epoch', epoch, 'acknowledged', '0', 'until', string.format('%.0f', now + tonumber(args[2])))
+  redis.call('HSET', keys[1], 'owner', args[1], 'epoch', epoch, 'acknowledged', '0', 'sources', args[3], 'until', string.format('%.0f', now + tonumber(args[2])))
   return {1, epoch}
 end
 

@@ -1,6 +1,7 @@
 /** What a report of jobs writes: the arguments of the Function `report` (worker-functions.lua), and the commands that keep a job's log. */
 import { Command } from 'ioredis';
 import { partitionOf } from '../protocol/ids.ts';
+import type { Keys } from './keys.ts';
 import { JOB_REPORTS, WORKER_GROUP, progressKey, type JobEntry } from '../protocol/job-progress.ts';
 import type { JobReport } from '../protocol/worker.ts';
 import type { FunctionCall } from './function-library.ts';
@@ -13,19 +14,19 @@ export type WorkerFunction = 'report' | 'claim';
 export type Acknowledged = Pick<JobEntry, 'queue' | 'entryId' | 'attempt'>;
 
 export function reportCall(
-  bell: string,
+  keys: Keys,
   reports: readonly JobReport[],
   texts: readonly string[],
   acknowledged: readonly Acknowledged[],
 ): FunctionCall<WorkerFunction> {
-  const args: (string | number)[] = [WORKER_GROUP, bell, partitionsOf(reports), reports.length];
+  const args: (string | number)[] = [WORKER_GROUP, keys.sourcesBell, partitionsOf(reports), reports.length, ...glanceKeys(keys, reports)];
   reports.forEach(({ message, counts }, index) => args.push(counts ? '1' : '0', message.jobId, texts[index] as string));
-  const keys = [JOB_REPORTS];
+  const streams = [JOB_REPORTS];
   for (const [queue, { ours, foreign }] of byQueue(acknowledged)) {
-    keys.push(queue);
+    streams.push(queue);
     args.push(ours.length + foreign.length, ...ours, ...foreign, ours.length);
   }
-  return { name: 'report', keys, args };
+  return { name: 'report', keys: streams, args };
 }
 
 /** Whose inboxes are to be read with the reports. */
@@ -33,6 +34,13 @@ function partitionsOf(reports: readonly JobReport[]): string {
   const numbers = new Set<number>();
   for (const { message, counts } of reports) if (counts) numbers.add(partitionOf(`job/${message.jobId}`));
   return [...numbers].join(' ');
+}
+
+/** Of a single small report: what tells its partition's owner that nothing else is there. It need not be allowed to this user. */
+function glanceKeys(keys: Keys, [only, ...others]: readonly JobReport[]): readonly [meta: string, inbox: string] {
+  if (only === undefined || others.length > 0 || !only.counts) return ['', ''];
+  const { meta, inbox } = keys.partition(partitionOf(`job/${only.message.jobId}`));
+  return [meta, inbox];
 }
 
 /** Entries with an attempt are ours. */

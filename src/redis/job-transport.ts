@@ -131,7 +131,7 @@ class JobTransportOverRedis implements RedisJobTransport {
     const log = logCommands(reports, texts);
     // The log first, so that whoever sees the end finds it complete; it is not waited for, because the link keeps the order. (3)
     if (log.length > 0) runPipeline(this.#write, log).catch(() => undefined);
-    await this.#call(reportCall(this.#keys.sourcesBell, reports, texts, acknowledged)); // (2)
+    await this.#call(reportCall(this.#keys, reports, texts, acknowledged)); // (2)
   }
 
   async cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]> {

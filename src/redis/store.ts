@@ -56,12 +56,12 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
 
   const appendCall = (partition: number, entries: readonly AppendEntry[]): FunctionCall => {
     const own = keys.partition(partition);
-    const args: (string | number)[] = [dedupeWindowMs, dedupeIdsMax, own.bell];
+    const args: (string | number)[] = [dedupeWindowMs, dedupeIdsMax, own.bell, partition];
     for (const { dedupeId, fields } of entries) {
       args.push(dedupeId, fields.length);
       for (const field of fields) args.push(field);
     }
-    return { name: 'append', keys: [own.inbox, own.dedupe, own.dedupeOrder], args };
+    return { name: 'append', keys: [own.inbox, own.dedupe, own.dedupeOrder, own.meta, own.records], args };
   };
 
   return {
@@ -111,8 +111,8 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
       });
     },
 
-    async acquire(partition, owner, leaseMs): Promise<AcquireResult> {
-      const [reply] = await callAll('acquire', [{ name: 'acquire', keys: [keys.partition(partition).meta], args: [owner, leaseMs] }]);
+    async acquire(partition, owner, leaseMs, sources = []): Promise<AcquireResult> {
+      const [reply] = await callAll('acquire', [{ name: 'acquire', keys: [keys.partition(partition).meta], args: [owner, leaseMs, sources.join('\n')] }]);
       const [taken, value, remaining] = reply as [number, string, number];
       if (taken !== 1) return { kind: 'held', owner: value, remainingMs: remaining };
       return { kind: 'acquired', state: await guard('load a partition', readPartitionState(client, keys, partition, Number(value))) };

@@ -5,10 +5,10 @@ local CHUNK = 4000
 -- Tells reports of jobs and acknowledges the entries that they settle: all of it or nothing, so that no entry is acknowledged whose
 -- report was refused.
 -- KEYS  reports, queues…
--- ARGV  group bell partitions count, for each report: 1|0 (counts) jobId JSON; then for each queue:
+-- ARGV  group bell partitions count meta|'' inbox (of the partition of a single report, for a glance), for each report: 1|0 (counts) jobId JSON; then for each queue:
 --       number of entries, ids…, how many of them (the first ones) are ours and are dropped.
 -- Events: an entry in the stream of reports for each that counts; the JSON of each on the channel stream:v1:{jobId} when somebody listens
---         there; the bell of the sources, with the numbers of the partitions, when anything was appended.
+--         there; the bell of the sources, with the numbers of the partitions or a glance, when anything was appended.
 -- Returns how many were appended.
 local function report(keys, args)
   local group, bell, partitions, count = args[1], args[2], args[3], tonumber(args[4])
@@ -17,20 +17,22 @@ local function report(keys, args)
     anyone = redis.call('PUBSUB', 'NUMPAT') > 0
     if not anyone then
       local channels = {}
-      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 3] end
+      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 5] end
       listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
     end
   end
   local appended = 0
+  local glance = args[5] ~= '' and is_small(args, 7) and begin_glance(partitions, args[5], args[6])
   for index = 1, count do
-    local at = index * 3 + 2
+    local at = index * 3 + 4
     if args[at] == '1' then
-      redis.call('XADD', keys[1], '*', 'jobId', args[at + 1], 'progress', args[at + 2])
+      local id = redis.call('XADD', keys[1], '*', 'jobId', args[at + 1], 'progress', args[at + 2])
+      if glance then partitions = end_glance(glance, keys[1], id, { 'jobId', args[at + 1], 'progress', args[at + 2] }, false) end
       appended = appended + 1
     end
     if anyone or listeners[index * 2] > 0 then redis.call('PUBLISH', 'stream:v1:' .. args[at + 1], args[at + 2]) end
   end
-  local at = 5 + count * 3
+  local at = 7 + count * 3
   for queue = 2, #keys do
     local entries = tonumber(args[at])
     local last = at + entries

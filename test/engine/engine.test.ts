@@ -136,6 +136,23 @@ describe('an engine', () => {
     expect(calls.read).toBe(after);
   });
 
+  it('applies what a ring brings without a read, and reads when another rang as well', async () => {
+    const here = world();
+    const { calls } = await start(here, { sources: [reports] });
+    const before = { ...calls };
+    const reads = (): number => (calls.read ?? 0) - (before.read ?? 0);
+    await append(here, 'a', 'begin');
+    expect(recordOf(here, 'a')).toContain('busy');
+    here.redis.report(REPORTS, ['id', 'a', 'p', '{"type":"end"}'], partitionOf(actorKey('job', 'a')));
+    await here.clock.advance(20);
+    expect(recordOf(here, 'a')).toContain('done');
+    expect([reads(), (calls.load ?? 0) - (before.load ?? 0)]).toEqual([0, 0]);
+    here.redis.addToSource(REPORTS, ['id', 'b', 'p', '{"type":"begin"}']); // by somebody who does not ring
+    await append(here, 'c', 'begin');
+    expect([recordOf(here, 'b'), recordOf(here, 'c')]).toEqual([expect.stringContaining('busy'), expect.stringContaining('busy')]);
+    expect(reads()).toBeGreaterThan(0);
+  });
+
   it('posts what machines send to an outlet, and acknowledges it', async () => {
     const here = world();
     const { engine } = await start(here);

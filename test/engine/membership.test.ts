@@ -21,6 +21,7 @@ function fixture() {
       clock,
       owner,
       leaseMs: LEASE_MS,
+      sources: [],
       open: async (partition) => void opened.push(partition),
       close: (partition) => closed.push(partition),
     });
@@ -90,6 +91,7 @@ describe('membership', () => {
       clock,
       owner: 'one',
       leaseMs: LEASE_MS,
+      sources: [],
       open: async (partition) => {
         if (partition === 5 && ++tries < 3) throw new Error('Connection is closed');
       },

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { partitionOf } from '../../src/protocol/ids.ts';
+import type { Glance } from '../../src/engine/ports.ts';
+import { millisecondsOf, partitionOf } from '../../src/protocol/ids.ts';
 import { emptyCommit, envelope } from './requests.ts';
 import { SUITE_DEDUPE } from './store-harness.ts';
 import type { SuiteContext } from './suite-context.ts';
@@ -125,21 +126,79 @@ export function appendSuite(suite: SuiteContext): void {
       ]);
     });
 
-    it('rings the partition at an append, and the sources when their writers ring', async () => {
-      const actor = suite.actorFor('ring');
-      const rung = Promise.withResolvers<number>();
-      const sources = Promise.withResolvers<void>();
-      await suite.harness.doorbell.listen(
-        (partition) => {
-          if (partition === partitionOf(actor)) rung.resolve(partition);
-        },
-        () => sources.resolve(),
-      );
-      await suite.store.append([envelope(actor)]);
-      expect(await rung.promise).toBe(partitionOf(actor));
-      await suite.harness.ringSources();
-      await sources.promise;
-      await suite.harness.doorbell.close();
+    describe('rings', () => {
+      /** What is heard of one partition while `action` runs. */
+      const heard = async (partition: number, action: () => Promise<unknown>): Promise<Glance | undefined> => {
+        const rung = Promise.withResolvers<Glance | undefined>();
+        await suite.harness.doorbell.listen(
+          (number, glance) => {
+            if (number === partition) rung.resolve(glance);
+          },
+          () => undefined,
+        );
+        await action();
+        const glance = await rung.promise;
+        await suite.harness.doorbell.close();
+        return glance;
+      };
+
+      it('the sources when their writers ring', async () => {
+        const sources = Promise.withResolvers<void>();
+        await suite.harness.doorbell.listen(
+          () => undefined,
+          () => sources.resolve(),
+        );
+        await suite.harness.ringSources();
+        await sources.promise;
+        await suite.harness.doorbell.close();
+      });
+
+      it('the partition, with what a read would have answered', async () => {
+        const actor = suite.actorFor('ring');
+        const partition = partitionOf(actor);
+        const state = await suite.own(partition, 'engine-a', ['suite:beats', 'suite:none']);
+        const beat = await suite.harness.addToSource('suite:beats', ['nodeId', 'a']);
+        const before = await suite.store.time();
+        const first = await heard(partition, () => suite.store.append([envelope(actor)]));
+        const [id, fields] = first?.inbox.added[0] ?? ['', []];
+        const sources = new Map([
+          ['suite:beats', { before: beat, added: [] }],
+          ['suite:none', { before: '0-0', added: [] }],
+        ]);
+        expect(first).toEqual({
+          partition,
+          time: expect.any(Number),
+          commit: state.commit,
+          inbox: { before: '0-0', added: [[id, fields]] },
+          sources,
+          unknown: actor,
+        });
+        expect(first?.time).toBeGreaterThanOrEqual(before);
+        expect(first?.time).toBeLessThanOrEqual(millisecondsOf(id));
+        const { inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition, after: '0-0' }] });
+        expect(inboxes[0]).toEqual([[id, fields]]);
+
+        const commit = { ...emptyCommit(partition, state, 1), inbox: id, records: [[actor, '{}']] as const };
+        await suite.commitOne(commit);
+        const second = await heard(partition, () => suite.store.append([envelope(actor, { dedupeId: 'twice' })]));
+        expect(second).toMatchObject({ commit: commit.id, inbox: { before: id }, unknown: undefined });
+        expect(await heard(partition, () => suite.store.append([envelope(actor, { dedupeId: 'twice' })]))).toBeUndefined();
+      });
+
+      it('and brings nothing when the owner is behind, of several at once, of a large one, or where nobody owns', async () => {
+        const actor = suite.actorFor('plain-ring');
+        const partition = partitionOf(actor);
+        expect(await heard(partition, () => suite.store.append([envelope(actor)]))).toBeUndefined();
+        const state = await suite.own(partition);
+        expect(await heard(partition, () => suite.store.append([envelope(actor)]))).toBeUndefined();
+        const { inboxes } = await suite.store.read({ ...READ, inboxes: [{ partition, after: '0-0' }] });
+        await suite.commitOne({ ...emptyCommit(partition, state, 1), inbox: inboxes[0]?.at(-1)?.[0] as string });
+        expect(await heard(partition, () => suite.store.append([envelope(actor), envelope(actor)]))).toBeUndefined();
+        const later = await suite.store.read({ ...READ, inboxes: [{ partition, after: '0-0' }] });
+        await suite.commitOne({ ...emptyCommit(partition, state, 2), previous: `${state.epoch}-1`, inbox: later.inboxes[0]?.at(-1)?.[0] as string });
+        const large = { type: 'go', text: 'x'.repeat(9_000) };
+        expect(await heard(partition, () => suite.store.append([envelope(actor, { event: large })]))).toBeUndefined();
+      });
     });
   });
 

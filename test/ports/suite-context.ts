@@ -41,8 +41,8 @@ export class SuiteContext {
     }
   }
 
-  async own(partition: number, owner = 'engine-a'): Promise<PartitionState> {
-    const result = await this.store.acquire(partition, owner, LEASE_MS);
+  async own(partition: number, owner = 'engine-a', sources: readonly string[] = []): Promise<PartitionState> {
+    const result = await this.store.acquire(partition, owner, LEASE_MS, sources);
     if (result.kind !== 'acquired') throw new Error(`Partition ${partition} is held by ${result.owner}.`);
     return result.state;
   }

@@ -2,8 +2,12 @@
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { decodeJobEntry, encodeJobEntry, type JobEntry, type ProgressType } from '../../src/protocol/job-progress.ts';
+import { partitionOf } from '../../src/protocol/ids.ts';
 import type { JobReport } from '../../src/protocol/worker.ts';
 import { createJobTransport, workerConsumer, type RedisJobTransport } from '../../src/redis/job-transport.ts';
+import { readGlance } from '../../src/redis/glance.ts';
+import { createKeys } from '../../src/redis/keys.ts';
+import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
 import { until } from '../agent/until.ts';
 import { startTestRedis, type TestRedis } from '../redis-server.ts';
@@ -46,6 +50,49 @@ const report = (jobId: string, type: ProgressType, more: Partial<JobReport> = {}
 });
 const reports = async () => (await redis.xrange('job:reports', '-', '+')).map(([, [, jobId, , text]]) => `${jobId} ${JSON.parse(text as string).type}`);
 const pending = async (queue = A) => ((await redis.xpending(queue, GROUP, '-', '+', 100)) as [string, string][]).map(([id, consumer]) => `${id} ${consumer}`);
+
+describe('the ring of a single report', () => {
+  const engineStore = async () => await createRedisStore(redis, createKeys());
+  const rung = async (transport: RedisJobTransport, ...told: readonly JobReport[]): Promise<readonly string[]> => {
+    const listener = new Redis(server.url);
+    const heard: string[] = [];
+    listener.on('smessage', (_channel: string, message: string) => heard.push(message));
+    await listener.ssubscribe('castellan:bell:sources');
+    await transport.report(told, []);
+    await until('it rang', async () => heard.length > 0);
+    listener.disconnect();
+    return heard;
+  };
+  const partition = partitionOf('job/one');
+
+  test('brings it to an owner who has read all else', async () => {
+    const transport = await transportOf('n1');
+    expect(await rung(transport, report('one', 'end'))).toEqual([String(partition)]); // nobody owns the partition
+    const [read] = await redis.xrange('job:reports', '-', '+');
+    await (await engineStore()).acquire(partition, 'engine', 60_000, ['job:reports', 'beats']);
+    const [message] = await rung(transport, report('one', 'alive'));
+    const added = (await redis.xrevrange('job:reports', '+', '-', 'COUNT', 1))[0];
+    expect(readGlance(message as string)).toMatchObject({ partition, inbox: { before: '0-0', added: [] }, unknown: undefined });
+    expect(readGlance(message as string)?.sources).toEqual(
+      new Map([
+        ['job:reports', { before: read?.[0], added: [added] }],
+        ['beats', { before: '0-0', added: [] }],
+      ]),
+    );
+    expect(await rung(transport, report('one', 'alive'), report('one', 'end'))).toEqual([String(partition)]);
+    await redis.xadd(`castellan:{p${partition}}:inbox`, '*', 'job/one', '{"type":"cancel"}');
+    expect(await rung(transport, report('one', 'end'))).toEqual([String(partition)]);
+  });
+
+  test('is plain where the worker may not look', async () => {
+    await (await engineStore()).acquire(partition, 'engine', 60_000, []);
+    await redis.call('ACL', 'SETUSER', 'worker', 'on', '>secret', '~job:reports', '~jobs:v1:*', '&*', '+@all');
+    const transport = await transportOf('n1', '1', server.url.replace('redis://', 'redis://worker:secret@'));
+    expect(await rung(transport, report('one', 'end'))).toEqual([String(partition)]);
+    expect(await reports()).toEqual(['one end']);
+    await redis.call('ACL', 'DELUSER', 'worker');
+  });
+});
 
 describe('taking', () => {
   test('creates group and queue where they are missing, and finds what was enqueued before', async () => {

@@ -34,6 +34,8 @@ export class MemoryPartition {
   time = 0;
   inboxPosition = STREAM_START;
   readonly sources = new Map<string, SourcePosition>();
+  /** What its owner reads besides the inbox. */
+  sourcesRead: readonly string[] | undefined;
   readonly applied = new Map<string, number>();
   readonly sent = new Map<string, number>();
   readonly inbox = new MemoryStream();
@@ -115,12 +117,13 @@ export class MemoryPartition {
     return { id, repeated: false };
   }
 
-  acquire(owner: string, leaseMs: number, now: number): AcquireResult {
+  acquire(owner: string, leaseMs: number, now: number, sources: readonly string[] = []): AcquireResult {
     if (this.owner !== null && this.owner !== owner && this.until > now) return { kind: 'held', owner: this.owner, remainingMs: this.until - now };
     this.owner = owner;
     this.epoch = Math.max(this.epoch + 1, now);
     this.until = now + leaseMs;
     this.#acknowledged = 0;
+    this.sourcesRead = sources;
     return { kind: 'acquired', state: this.state() };
   }
 

@@ -6,7 +6,7 @@
  *    is lost) or never resolve (the engine died there). Between two gates an operation is atomic.
  * 3. Nothing here reads a real clock or draws chance.
  */
-import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, ReadResult, StoredActor, StreamEntry } from '../../src/engine/ports.ts';
+import type { AppendResult, CommitRequest, CommitResult, Doorbell, EngineStore, Glance, ReadResult, StoredActor, StreamEntry } from '../../src/engine/ports.ts';
 import { InvalidEventError } from '../../src/protocol/errors.ts';
 import type { Envelope, Outcome } from '../../src/protocol/envelope.ts';
 import { compareEntryIds, PARTITION_COUNT, partitionOf, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
@@ -36,11 +36,13 @@ export interface MemoryRedisOptions {
 }
 
 interface Ring {
-  readonly ring: (partition: number) => void;
+  readonly ring: Parameters<Doorbell['listen']>[0];
   readonly ringSources: () => void;
 }
 
 const OPEN: Gate = async () => undefined;
+/** A larger entry is not told with its ring. */
+const GLANCED_BYTES_MAX = 8_192;
 
 export class MemoryRedis {
   readonly partitions: readonly MemoryPartition[] = Array.from({ length: PARTITION_COUNT }, () => new MemoryPartition());
@@ -84,6 +86,35 @@ export class MemoryRedis {
     return this.source(name).add(fields, { now: this.now() });
   }
 
+  /** As a writer of ours: an entry for an actor of that partition, and a ring with a glance. */
+  report(name: string, fields: readonly string[], partition: number): void {
+    const glance = this.#beginGlance(partition);
+    const id = this.addToSource(name, fields);
+    if (glance === undefined) this.ringSources();
+    else this.ring(partition, glance(name, [id, fields]));
+  }
+
+  /** Begun before the append that it tells of. Undefined while the owner is behind. */
+  #beginGlance(number: number): ((stream: string, added: StreamEntry, unknown?: ActorKey) => Glance) | undefined {
+    const { inbox, inboxPosition, commitId, sourcesRead } = this.partition(number);
+    if (sourcesRead === undefined || compareEntryIds(inbox.newestId, inboxPosition) > 0) return undefined;
+    const time = this.now();
+    const before = inbox.newestId;
+    const sources = sourcesRead.map((name) => [name, this.source(name).newestId] as const);
+    return (stream, added, unknown) => ({
+      partition: number,
+      time,
+      commit: commitId,
+      inbox: { before, added: stream === '' ? [added] : [] },
+      sources: new Map(sources.map(([name, newest]) => [name, { before: newest, added: name === stream ? [added] : [] }])),
+      unknown,
+    });
+  }
+
+  ring(partition: number, glance?: Glance): void {
+    for (const { ring } of this.#listeners) ring(partition, glance);
+  }
+
   /** The bell of the sources, which writers of ours ring. */
   ringSources(): void {
     for (const { ringSources } of this.#listeners) ringSources();
@@ -123,14 +154,18 @@ export class MemoryRedis {
     );
   }
 
-  append(envelope: Envelope, numbered?: { readonly from: number; readonly number: number }): AppendResult | Error {
+  /** `alone`: nothing else is appended by the same call. */
+  append(envelope: Envelope, numbered?: { readonly from: number; readonly number: number }, alone = true): AppendResult | Error {
     const event = JSON.stringify(envelope.event);
     if (Buffer.byteLength(event) > EVENT_BYTES_MAX) return new InvalidEventError('The event is too large.', { field: 'event' });
     const partition = partitionOf(envelope.actor);
     const fields = encodeInboxEntry(envelope, event, numbered);
+    const small = fields.reduce((sum, field) => sum + Buffer.byteLength(field), 0) <= GLANCED_BYTES_MAX;
+    const glance = alone && small ? this.#beginGlance(partition) : undefined;
     const { id, repeated } = this.partition(partition).append(fields, numbered ? undefined : envelope.dedupeId, this.now(), this.#limits);
     if (!repeated) this.#options.record?.({ kind: 'appended', partition, id, fields });
-    for (const { ring } of this.#listeners) ring(partition);
+    const unknown = this.partition(partition).records.has(envelope.actor) ? undefined : envelope.actor;
+    this.ring(partition, repeated ? undefined : glance?.('', [id, fields], unknown));
     return { id, partition, repeated };
   }
 
@@ -248,9 +283,9 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
       return results;
     },
 
-    acquire: (partition, owner, leaseMs) =>
+    acquire: (partition, owner, leaseMs, sources) =>
       gated('acquire', { partition, owner }, () => {
-        const result = redis.partition(partition).acquire(owner, leaseMs, redis.now());
+        const result = redis.partition(partition).acquire(owner, leaseMs, redis.now(), sources);
         redis.recordLease(partition);
         return result;
       }),
@@ -268,12 +303,12 @@ function createMemoryStore(redis: MemoryRedis, gate: Gate): EngineStore {
 
     async append(envelopes) {
       const results: (AppendResult | Error)[] = [];
-      for (const envelope of envelopes) results.push(await placed('append', envelope, () => redis.append(envelope)));
+      for (const envelope of envelopes) results.push(await placed('append', envelope, () => redis.append(envelope, undefined, envelopes.length === 1)));
       return results;
     },
 
     async appendMessages(messages) {
-      for (const message of messages) await gated('appendMessages', message, () => redis.append(message.envelope, message));
+      for (const message of messages) await gated('appendMessages', message, () => redis.append(message.envelope, message, messages.length === 1));
     },
 
     async post(posts) {

@@ -28,6 +28,11 @@ export class MemoryStream {
     return this.#entries[0]?.[0] ?? null;
   }
 
+  /** Of the entries that are there; {@link lastId} is the highest that ever was. */
+  get newestId(): string {
+    return this.#entries.at(-1)?.[0] ?? STREAM_START;
+  }
+
   get lastId(): string {
     return this.#last;
   }

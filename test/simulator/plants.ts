@@ -4,9 +4,9 @@
  */
 import { ActorCache } from '../../src/engine/actor-cache.ts';
 import { Partition } from '../../src/engine/partition.ts';
-import type { AppendResult, CommitRequest, CommitResult, NumberedEnvelope } from '../../src/engine/ports.ts';
+import type { AppendResult, CommitRequest, CommitResult, Glance, NumberedEnvelope } from '../../src/engine/ports.ts';
 import type { Envelope } from '../../src/protocol/envelope.ts';
-import { compareEntryIds } from '../../src/protocol/ids.ts';
+import { compareEntryIds, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
 import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryRedis } from './memory-store.ts';
 import type { Plant } from './world.ts';
@@ -21,8 +21,8 @@ class WithoutEpochCheck extends MemoryRedis {
 
 /** The store appends a repeated event again. */
 class WithoutDedupe extends MemoryRedis {
-  override append({ dedupeId: _forgotten, ...envelope }: Envelope, numbered?: NumberedEnvelope): AppendResult | Error {
-    return super.append(envelope, numbered);
+  override append({ dedupeId: _forgotten, ...envelope }: Envelope, numbered?: NumberedEnvelope, alone?: boolean): AppendResult | Error {
+    return super.append(envelope, numbered, alone);
   }
 }
 
@@ -41,6 +41,22 @@ class WithoutPostNumbers extends MemoryRedis {
   }
 }
 
+/** A ring tells that the sources held nothing before what it brings. */
+class WithoutGlanceBefore extends MemoryRedis {
+  override ring(partition: number, glance?: Glance): void {
+    const sources = [...(glance?.sources ?? [])].map(([name, stream]) => [name, { ...stream, before: STREAM_START }] as const);
+    super.ring(partition, glance && { ...glance, sources: new Map(sources) });
+  }
+}
+
+/** A ring tells of every actor that it is unknown. */
+class WithoutGlanceAtRecords extends MemoryRedis {
+  override ring(partition: number, glance?: Glance): void {
+    const actor = glance?.inbox.added[0]?.[1][0];
+    super.ring(partition, glance && actor !== undefined ? { ...glance, unknown: actor as ActorKey } : glance);
+  }
+}
+
 function replaced(prototype: object, name: string, descriptor: PropertyDescriptor): () => void {
   const original = Object.getOwnPropertyDescriptor(prototype, name);
   if (original === undefined) throw new Error(`There is no ${name} to replace.`);
@@ -52,6 +68,8 @@ export const PLANTS: { readonly [bug: string]: Plant } = {
   'no epoch check': { redis: (options) => new WithoutEpochCheck(options) },
   'no dedupe': { redis: (options) => new WithoutDedupe(options) },
   'posts without numbers': { redis: (options) => new WithoutPostNumbers(options) },
+  'rings that pass over': { redis: (options) => new WithoutGlanceBefore(options) },
+  'rings that forget': { redis: (options) => new WithoutGlanceAtRecords(options) },
   'timers by local time': {
     redis: (options) => new WithoutTimerRule(options),
     install: (redis) => replaced(Partition.prototype, 'watermark', { get: () => redis.now() }),

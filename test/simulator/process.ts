@@ -13,6 +13,8 @@ import type { Scheduler } from './scheduler.ts';
 
 /** After so long a client gives a call up, virtual ms. */
 const COMMAND_TIMEOUT_MS = 2_000;
+/** A ring is heard a second time with this probability. */
+const RUNG_TWICE = 0.1;
 /** What a crashed process had sent still arrives with this probability. */
 const ARRIVES_AFTER_CRASH = 0.6;
 
@@ -117,7 +119,11 @@ export class SimulatedProcess {
           if (!this.chance.is(this.#around.faults().deaf)) this.later(this.#latency(), then);
         };
         return bell.listen(
-          (partition) => hear(() => ring(partition)),
+          (partition, glance) => {
+            hear(() => ring(partition, glance));
+            // Rings may be doubled, and an old one may come late.
+            if (this.chance.is(RUNG_TWICE)) hear(() => ring(partition, glance));
+          },
           () => hear(ringSources),
         );
       },

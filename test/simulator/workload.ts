@@ -184,8 +184,12 @@ export async function runAgent({ process, redis, isDown, chance, expected, isOve
       continue;
     }
     const event = chance.is(0.3) ? { type: 'mark', by: 'agent', n: ++asked.marks } : { type: 'beat' };
-    redis.addToSource(BEATS, ['id', id, 'p', JSON.stringify(event)]);
-    if (chance.is(0.5)) redis.ringSources();
+    const fields = ['id', id, 'p', JSON.stringify(event)];
+    if (chance.is(0.3)) redis.report(BEATS, fields, partitionOf(key));
+    else {
+      redis.addToSource(BEATS, fields);
+      if (chance.is(0.5)) redis.ringSources();
+    }
     asked.lastBeat = now();
     if (chance.is(0.02)) {
       redis.addToSource(BEATS, ['id', id, 'p', 'not JSON']);
