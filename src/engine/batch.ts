@@ -4,7 +4,8 @@
  * 1. Order: by time; at the same millisecond timers first, then the inbox, then the sources; timers of the same
  *    millisecond by actor, arm revision, index. Timers armed within the batch take part. (I2, I3)
  * 2. A step's time is `max(partition time, min(the entry's ms, watermark))`; a timer's is its due time. An entry waits until
- *    the watermark has reached it: its step time is lower than its ms only when its id is from the future. (I2, I6)
+ *    the watermark has reached it: its step time is lower than its ms only when its id is from the future, and by 1 ms when it was
+ *    heard of within the very millisecond of its append. (I2, I6)
  * 3. A batch ends early rather than guess: at an actor that is not loaded, at an isolated entry, at a bound. (I7, I8)
  */
 import type { LiveActor } from '../core/decision.ts';

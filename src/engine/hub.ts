@@ -117,7 +117,12 @@ export class Hub {
     let after = from;
     let skip = seen;
     while (!signal.aborted && this.#running !== undefined) {
-      const packs = this.#inWindow(after) ?? (await this.#fromStore(after));
+      const packs = this.#inWindow(after) ?? (await this.#fromStore(after).catch(unlessGone));
+      if (packs === undefined) {
+        // The store does not answer for a moment: nothing is missed meanwhile.
+        await this.#clock.sleep(FAILURE_PAUSE_MS * (0.5 + this.#clock.random()), signal);
+        continue;
+      }
       if (packs.length === 0) {
         await this.#change(signal);
         continue;
@@ -164,9 +169,11 @@ export class Hub {
   }
 
   async #fetch(entries: readonly CursorEntry[]): Promise<readonly Window[]> {
-    const packs = await this.#reader.readPacks(entries.map((entry) => entry.address));
-    return entries.map(({ id, address }, index): Window => {
-      const pack = packs[index] ?? null;
+    const packs = await this.#reader.readPacks(entries.flatMap(({ address }) => address ?? []));
+    let next = 0;
+    return entries.map(({ id, address }): Window => {
+      if (address === null) return { id, type: '', transitions: [], bytes: 0 };
+      const pack = packs[next++] ?? null;
       return { id, type: address.type, transitions: pack === null ? null : decodePack(address.type, pack), bytes: pack?.length ?? 0 };
     });
   }
@@ -230,6 +237,11 @@ export class Hub {
       signal.addEventListener('abort', end, { once: true });
     });
   }
+}
+
+function unlessGone(error: unknown): undefined {
+  if (error instanceof CursorGoneError) throw error;
+  return undefined;
 }
 
 function parseCursor(cursor: string): { readonly id: string; readonly seen: number } {

@@ -273,7 +273,7 @@ export interface Retention {
 
 /**
  * What a read would have answered just after something was appended, told with the ring: who stands where it begins need not read.
- * As trustworthy as who may append.
+ * A doorbell brings only what it knows to be true.
  */
 export interface Glance {
   readonly partition: number;

@@ -51,7 +51,8 @@ export interface PackAddress {
 export interface CursorEntry {
   /** Id in the cursor's stream. */
   readonly id: string;
-  readonly address: PackAddress;
+  /** Null for an entry that is none of ours: it is passed over. */
+  readonly address: PackAddress | null;
 }
 
 export interface PartitionReport {

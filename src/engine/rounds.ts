@@ -3,6 +3,7 @@
  *
  * 1. The next read is sent, and the next batch's actors are asked for, before a round is stepped; the round's commits are in
  *    flight while the next is stepped: Redis and this process work at the same time. A partition has at most one commit in flight.
+ *    On a quiet machine, where there is nothing to overlap, what was read is committed first.
  * 2. What the commit does not carry itself (posts, announcements) leaves the process only when it is answered; then it is owed, and
  *    {@link RoundsPorts.settle} pays it.
  * 3. A commit without an answer is repeated with the same id until its fate is known; only its partition waits, also with the
@@ -16,23 +17,13 @@ import { BatchBuilder } from './batch.ts';
 import type { Batch } from './batch-writes.ts';
 import { answerOf } from './glance.ts';
 import { Loader } from './loader.ts';
+import type { Loss } from './loss.ts';
 import type { Meter } from './meter.ts';
 import type { Overdue, Partition } from './partition.ts';
 import type { Clock, CommitId, CommitResult, EngineStore, Glance, ReadRequest, ReadResult } from './ports.ts';
 import type { EngineSettings } from './settings.ts';
 import type { SourceReader } from './source-reader.ts';
 import { Wakeup } from './wakeup.ts';
-
-/**
- * Why a partition is dropped. `ref`: the entry or timer that must be applied alone. `stored`: the newest commit that Redis has.
- * `refused`: a stream took in no posts of a commit, which are in the stored outbox now; what was built meanwhile might overtake them.
- */
-export type Loss =
-  | { readonly why: 'refused' }
-  | { readonly why: 'fenced' }
-  | { readonly why: 'diverged'; readonly stored: CommitId }
-  | { readonly why: 'overtaken' }
-  | { readonly why: 'isolate'; readonly ref: string };
 
 export interface RoundsPorts {
   readonly store: EngineStore;
@@ -123,8 +114,12 @@ export class Rounds {
 
   /** The partition's inbox has something new, or a source for it. A glance serves for a round of its own, so the only ring must have brought it. */
   ring(partition: number, glance?: Glance): void {
+    // Another engine's; whoever opens it rings. A source is everybody's.
+    if (this.#ports.partitions[partition] === undefined) {
+      if (glance !== undefined && glance.inbox.added.length === 0) this.ringSources();
+      return;
+    }
     this.#glance = this.#rung.size === 0 && !this.#sourcesRung ? glance : undefined;
-    if (glance !== undefined && glance.inbox.added.length === 0 && this.#ports.partitions[partition] === undefined) this.#sourcesRung = true;
     this.#rung.add(partition);
     this.#wakeup.wake();
   }
@@ -154,6 +149,7 @@ export class Rounds {
   }
 
   async run(signal: AbortSignal): Promise<void> {
+    const { settings } = this.#ports;
     let committing: Promise<void> = Promise.resolve();
     let reading: Reading | undefined;
     while (!signal.aborted) {
@@ -171,18 +167,19 @@ export class Rounds {
       this.#failures = 0;
       this.#take(reading, answer);
       // What came with its actors is committed before anything else is thought of.
-      const first = reading.request.withActors ? this.#build(this.#stillOwned(reading.partitions)) : [];
+      const first = reading.request.withActors ? this.#build(this.#stillOwned(reading.partitions), settings.roundEventsMax) : [];
       if (first.length > 0) {
         await committing;
         committing = this.#commit(first, signal);
       }
       reading = this.#beginRead(true);
-      const owned = this.#owned();
-      this.#loader.request(owned.filter((partition) => !partition.blocked));
-      let batches = this.#build(owned);
+      this.#loader.request(this.#owned().filter((partition) => !partition.blocked));
+      const room = settings.roundEventsMax - first.reduce((sum, batch) => sum + batch.size, 0);
+      // Asked anew each time who is owned: one that was lost while we waited must leave nothing in memory.
+      let batches = this.#build(this.#owned(), room);
       if (batches.length === 0 && first.length === 0 && this.#loader.pending !== undefined) {
         if (!(await this.#loader.pending)) await this.#pauseAfterFailure(signal);
-        batches = this.#build(owned);
+        batches = this.#build(this.#owned(), room);
       }
       if (batches.length > 0) {
         await committing;
@@ -292,10 +289,10 @@ export class Rounds {
   }
 
   /** One batch of each partition in turn, until the round is full: a long round would hold up leases and requests. */
-  #build(from: readonly Partition[]): readonly Batch[] {
+  #build(from: readonly Partition[], eventsMax: number): readonly Batch[] {
     const batches: Batch[] = [];
     let events = 0;
-    for (let count = 0; count < from.length && events < this.#ports.settings.roundEventsMax; count++) {
+    for (let count = 0; count < from.length && events < eventsMax; count++) {
       const partition = from[this.#turn++ % from.length] as Partition;
       const built = this.#builder.build(partition, this.#readAt);
       this.#loader.release();

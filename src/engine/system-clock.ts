@@ -8,6 +8,7 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   random: () => Math.random(),
   after: (ms, call) => {
+    if (ms === Infinity) return () => undefined;
     const timer = setTimeout(call, Math.min(ms, TIMER_MS_MAX));
     return () => clearTimeout(timer);
   },

@@ -6,14 +6,15 @@
  */
 import type { Client } from '../engine/client.ts';
 import type { Clock } from '../engine/ports.ts';
-import type { ActorReader, ArrivedView, Arrivals } from '../engine/read-ports.ts';
+import type { ActorReader, ArrivedView, Arrivals, StoredView } from '../engine/read-ports.ts';
 import type { MachineEvent } from '../protocol/envelope.ts';
-import { EventRejectedError, StoppedError } from '../protocol/errors.ts';
+import { EventRejectedError, RedisUnusableError, StoppedError } from '../protocol/errors.ts';
 import { actorKey } from '../protocol/ids.ts';
 import { JOB_END_STATES, type JobCommandResult, type JobQuery, type Jobs, type JobView, type QueueView } from '../protocol/job.ts';
 import type { JobLogs } from '../protocol/job-log.ts';
 import type { Page } from '../protocol/control-plane.ts';
 import type { Queues } from '../protocol/queues.ts';
+import { decodeRecord } from '../protocol/stored-record.ts';
 import { JobEnds } from './job-ends.ts';
 import { listJobs } from './listing.ts';
 import { listSchedules, putSchedule, removeSchedule } from './schedules.ts';
@@ -46,6 +47,8 @@ export interface JobPorts {
 /** A job that was just submitted has its record after a few ms; with an engine that is behind, later. */
 const APPEAR_MS = 2_000;
 const LOOK_AGAIN_MS = 20;
+/** Before Redis is asked again that did not answer. */
+const FAILURE_PAUSE_MS = 100;
 /** Who waits for an end looks so often, in case it was told and not heard. */
 const LOOK_UNTOLD_MS = 1_000;
 
@@ -86,7 +89,7 @@ export function createJobs(ports: JobPorts): Jobs {
       actorKey('job', jobId);
       return await logs.page(jobId, query);
     },
-    waitForEnd: async (jobId, timeoutMs) => await waitForEnd(ports, ends, get, jobId, timeoutMs),
+    waitForEnd: async (jobId, timeoutMs, accepted = false) => await waitForEnd(ports, ends, jobId, timeoutMs, accepted),
 
     listQueues: async () => await queues.view(await queues.list()),
     pause: async (queue) => {
@@ -114,13 +117,19 @@ type Get = (jobId: string) => Promise<JobView | undefined>;
 
 /** `refusal`: what is known beforehand; an event for an actor that has ended would only become a dead letter. */
 async function command(
-  { client }: JobPorts,
+  { client, clock, confirmMs }: JobPorts,
   get: Get,
   jobId: string,
   event: MachineEvent,
   refusal: (job: JobView) => string | undefined,
 ): Promise<JobCommandResult> {
-  const job = await get(jobId);
+  let job = await get(jobId);
+  // One that was submitted just now without waiting for it has no record yet.
+  const appearsBy = clock.now() + (confirmMs === 0 ? APPEAR_MS : 0);
+  while (job === undefined && clock.now() < appearsBy) {
+    await clock.sleep(LOOK_AGAIN_MS);
+    job = await get(jobId);
+  }
   if (job === undefined) return { kind: 'missing' };
   const refused = refusal(job);
   if (refused !== undefined) return { kind: 'refused', reason: refused };
@@ -137,30 +146,74 @@ async function command(
   }
 }
 
-async function waitForEnd({ clock, stopped }: JobPorts, ends: JobEnds, get: Get, jobId: string, timeoutMs: number): Promise<JobView | undefined> {
+/** A wait outlasts a Redis that is away for a moment. */
+async function waitForEnd(ports: JobPorts, ends: JobEnds, jobId: string, timeoutMs: number, accepted: boolean): Promise<JobView | undefined> {
+  const { clock, stopped } = ports;
   const began = clock.now();
   const left = (bound: number): number => bound - (clock.now() - began);
   for (;;) {
     if (stopped?.aborted) throw new StoppedError(`The wait for the job ${jobId} ended because the service stops. The job goes on.`);
-    const ended = Promise.withResolvers<ArrivedView | undefined>();
-    const lookAgain = (): void => ended.resolve(undefined);
-    // Watched from before the look, so that no end falls between.
-    const unwatch = await ends.watch(jobId, ended.resolve);
-    stopped?.addEventListener('abort', lookAgain, { once: true });
     try {
-      const job = await get(jobId);
-      if (job !== undefined && (JOB_END_STATES.includes(job.state) || left(timeoutMs) <= 0)) return job;
-      if (job === undefined && left(Math.min(timeoutMs, APPEAR_MS)) <= 0) return undefined;
-      const cancel = clock.after(Math.min(job === undefined ? LOOK_AGAIN_MS : LOOK_UNTOLD_MS, left(timeoutMs)), lookAgain);
-      const told = await ended.promise;
-      cancel();
-      const view = told && jobView(told);
-      if (view !== undefined) return view;
-    } finally {
-      stopped?.removeEventListener('abort', lookAgain);
-      unwatch();
+      const found = await lookOrHear(ports, ends, jobId, (job) => {
+        if (job !== undefined) return Math.min(LOOK_UNTOLD_MS, left(timeoutMs));
+        const appearing = left(Math.min(timeoutMs, APPEAR_MS));
+        return appearing > 0 ? Math.min(LOOK_AGAIN_MS, appearing) : accepted ? Math.min(LOOK_UNTOLD_MS, left(timeoutMs)) : 0;
+      });
+      if (found !== 'again') return found;
+    } catch (error) {
+      if (!(error instanceof RedisUnusableError) || (left(timeoutMs) <= 0 && !stopped?.aborted)) throw error;
+      await clock.sleep(Math.min(FAILURE_PAUSE_MS, Math.max(0, left(timeoutMs))), stopped);
     }
   }
+}
+
+/**
+ * The job when it has ended, or is heard to end within the time that `patience` gives to what was read; as it was read when it gives none.
+ * `again`: it may have ended, or the time is over.
+ */
+async function lookOrHear(
+  { reader, queues, clock, stopped }: JobPorts,
+  ends: JobEnds,
+  jobId: string,
+  patience: (job: JobView | undefined) => number,
+): Promise<JobView | undefined | 'again'> {
+  const key = actorKey('job', jobId);
+  const ended = Promise.withResolvers<ArrivedView | undefined>();
+  const stopping = Promise.withResolvers<undefined>();
+  const lookAgain = (): void => ended.resolve(undefined);
+  const stop = (): void => {
+    lookAgain();
+    stopping.resolve(undefined);
+  };
+  let seen: StoredView | undefined;
+  // Watched from before the look, so that no end falls between. What was told of an earlier try may come late.
+  const unwatch = await ends.watch(jobId, (view) => {
+    if (view === undefined || isLater(view, seen)) ended.resolve(view);
+  });
+  stopped?.addEventListener('abort', stop, { once: true });
+  try {
+    if (stopped?.aborted) return 'again';
+    seen = await Promise.race([reader.getActor(key), stopping.promise]);
+    if (stopped?.aborted) return 'again';
+    const job = seen && jobView(seen);
+    if (job !== undefined && JOB_END_STATES.includes(job.state)) return job;
+    const patienceMs = patience(job);
+    if (patienceMs <= 0) return job && (await withReasons(queues, [job]))[0];
+    const cancel = clock.after(patienceMs, lookAgain);
+    const told = await ended.promise;
+    cancel();
+    return (told !== undefined && isLater(told, seen) ? jobView(told) : undefined) ?? 'again';
+  } finally {
+    stopped?.removeEventListener('abort', stop);
+    unwatch();
+  }
+}
+
+/** Whether what was told comes after what was read. */
+function isLater(told: ArrivedView, seen: StoredView | undefined): boolean {
+  if (seen === undefined) return true;
+  const [one, other] = [decodeRecord(told.record), decodeRecord(seen.record)];
+  return one.createdAt === other.createdAt ? one.revision > other.revision : one.createdAt > other.createdAt;
 }
 
 /** What the machine cannot know: that the queue in which a job lies hands nothing out. */

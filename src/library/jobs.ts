@@ -60,7 +60,7 @@ export interface AnyJobKind<Input, Result> extends JobDefaults {
 
 /** A submitted job; `result` waits for it. */
 export interface AddedJob<Result> extends SubmittedJob {
-  /** As {@link JobClient.result}. */
+  /** As {@link JobClient.result}, but that it also waits for an engine that is away. */
   result(options?: WaitOptions): Promise<Result>;
 }
 
@@ -134,7 +134,7 @@ export class JobClient {
   async add(kind: string | AnyJobKind<unknown, unknown>, payload?: unknown, options: AddOptions = {}): Promise<AddedJob<unknown>> {
     const request = await jobRequest(typeof kind === 'string' ? { type: kind } : kind, payload, options);
     const submitted = await this.#jobs.submit(request);
-    return { ...submitted, result: async (wait) => await this.result(submitted.jobId, wait) };
+    return { ...submitted, result: async (wait) => await this.#resultOf(submitted.jobId, wait, true) };
   }
 
   /** Submits many with one append; in order. One bad request refuses all, before anything is stored. */
@@ -163,10 +163,18 @@ export class JobClient {
 
   /**
    * What the job's handler returned, once it is done. Throws JobError with the job's code when it ended otherwise, WaitTimeoutError when it
-   * has not ended in time (it goes on), ActorNotFoundError when there is no such job.
+   * has not ended in time (it goes on), StoppedError when this client stops, ActorNotFoundError when no such job was heard of for 2 s. A
+   * Redis that is away for a moment does not end the wait; one that is away until the time is over does, by RedisUnusableError.
    */
-  async result(jobId: string, { timeoutMs = WAIT_MS }: WaitOptions = {}): Promise<Json> {
-    const job = await this.#jobs.waitForEnd(jobId, timeoutMs);
+  async result(jobId: string, options?: WaitOptions): Promise<Json> {
+    return await this.#resultOf(jobId, options, false);
+  }
+
+  /** `accepted`: it was submitted here, so that it is waited for while no engine runs. */
+  async #resultOf(jobId: string, { timeoutMs = WAIT_MS }: WaitOptions = {}, accepted: boolean): Promise<Json> {
+    const job = await this.#jobs.waitForEnd(jobId, timeoutMs, accepted);
+    if (job === undefined && accepted)
+      throw new WaitTimeoutError(`Nothing was heard of the job ${jobId} within ${timeoutMs} ms; it goes on when an engine runs.`);
     if (job === undefined) throw new ActorNotFoundError(`job/${jobId}`);
     if (job.state === 'done') return job.result;
     if (!JOB_END_STATES.includes(job.state)) throw new WaitTimeoutError(`The job ${jobId} is ${job.state} after ${timeoutMs} ms; it goes on.`);

@@ -185,8 +185,11 @@ export interface Jobs {
   /** Hands a job in error or cancelled out again, with all its tries. */
   retry(jobId: string): Promise<JobCommandResult>;
   log(jobId: string, query: PageQuery): Promise<Page<JobLogLine>>;
-  /** Resolves at the end of the job, or with its present state when the time is over; undefined when there is none. */
-  waitForEnd(jobId: string, timeoutMs: number): Promise<JobView | undefined>;
+  /**
+   * Resolves at the end of the job, or with its present state when the time is over; undefined when none was heard of for 2 s, or, of one that
+   * was `accepted`, in all that time.
+   */
+  waitForEnd(jobId: string, timeoutMs: number, accepted?: boolean): Promise<JobView | undefined>;
 
   listQueues(): Promise<readonly QueueView[]>;
   pause(queue: string): Promise<QueueView>;

@@ -67,7 +67,8 @@ export function commitCall(keys: Keys, request: CommitRequest, cursorMax: number
   args.push(request.publications.length);
   // The function's arguments count from 1, and a section is headed by its length.
   for (const { channel, document, skip, drop } of request.publications) args.push(channel, documentsAt + 3 + 2 * document, skip, drop);
-  args.push(request.arrivals.length * 2);
+  if (request.arrivals.length === 0) args.push(0);
+  else args.push(1 + request.arrivals.length * 2, keys.secret);
   for (const { type, record } of request.arrivals) args.push(keys.arrivals(type), recordsAt + 3 + 2 * record);
   args.push(request.announcements.length * 2);
   for (const [channel, message] of request.announcements) args.push(channel, message);

@@ -19,28 +19,16 @@ local function is_after(left, right)
   return left_second > right_second
 end
 
+-- A text under the seal that shows that it was made with the right to read our keys (seal.ts); nil where there is no secret.
+local function sealed(secret_key, text)
+  local secret = redis.call('GET', secret_key)
+  return secret and redis.sha1hex(secret .. text .. secret) .. text or nil
+end
+
 -- The newest entry that a stream holds; '0-0' when it holds none.
 local function newest_in(stream)
   local entry = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
   return entry and entry[1] or '0-0'
-end
-
--- A ring may carry a glance: what its owner would find if it looked at the partition. It is begun before something is appended, and only
--- while all of the inbox is applied: an owner that is behind looks anyway, and at more. Nil also when this user may not look, and on a
--- Cluster, where sources lie in other slots.
-local function begin_glance(partition, meta, inbox)
-  local ok, glance = pcall(function()
-    local stored = redis.call('HMGET', meta, 'inbox', 'commit', 'sources')
-    local before = newest_in(inbox)
-    if not stored[3] or is_after(before, stored[1] or '0-0') then return nil end
-    local sources = {}
-    for stream in string.gmatch(stored[3], '[^\n]+') do
-      sources[#sources + 1] = stream
-      sources[#sources + 1] = newest_in(stream)
-    end
-    return { tonumber(partition), now_ms(), stored[2] or '', before, sources }
-  end)
-  return ok and glance or nil
 end
 
 -- Whether values of args, from an index on, are few bytes: a ring is no place for a large entry.
@@ -50,8 +38,29 @@ local function is_small(args, from)
   return bytes <= 8192
 end
 
--- The message for the ring. `stream`: the source that was appended to; '' for the inbox. `unknown`: nothing is stored of the entry's actor.
-local function end_glance(glance, stream, id, fields, unknown)
-  glance[6], glance[7], glance[8], glance[9] = stream, id, fields, unknown
-  return cjson.encode(glance)
+-- A ring may carry a glance: what its owner would find if it looked at the partition. It is begun before something is appended, and only
+-- while all of the inbox is applied: an owner that is behind looks anyway, and at more. Nil also when this user may not look (then true is
+-- returned beside it), and on a Cluster, where sources lie in other slots. `actor`: of whom is told whether nothing is stored.
+local function begin_glance(prefix, partition, actor)
+  local ok, glance = pcall(function()
+    local base = prefix .. ':{p' .. partition .. '}:'
+    local stored = redis.call('HMGET', base .. 'meta', 'inbox', 'commit', 'sources')
+    local before = newest_in(base .. 'inbox')
+    if not stored[3] or is_after(before, stored[1] or '0-0') then return nil end
+    local sources = {}
+    for stream in string.gmatch(stored[3], '[^\n]+') do
+      sources[#sources + 1] = stream
+      sources[#sources + 1] = newest_in(stream)
+    end
+    local unknown = actor ~= nil and redis.call('HEXISTS', base .. 'records', actor) == 0
+    return { tonumber(partition), now_ms(), stored[2] or '', before, sources, '', '', '', unknown }
+  end)
+  return ok and glance or nil, not ok
+end
+
+-- The message for the ring. `stream`: the source that was appended to; '' for the inbox.
+local function end_glance(prefix, glance, stream, id, fields)
+  glance[6], glance[7], glance[8] = stream, id, fields
+  local ok, message = pcall(sealed, prefix .. ':secret', cjson.encode(glance))
+  return ok and message or nil
 end

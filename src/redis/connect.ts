@@ -28,6 +28,7 @@ import { createQueues } from './queues.ts';
 import { createRedisReader, type RedisReader } from './reader.ts';
 import { createReplyListener } from './replies.ts';
 import { createRedisStore, type StoreSettings } from './store.ts';
+import { takeSeal } from './seal.ts';
 import { createUserEvents } from './user-events.ts';
 import type { RedisTarget } from './target.ts';
 
@@ -81,14 +82,15 @@ export async function connectRedis(target: RedisTarget, { prefix, settings, ...c
     await checkFormat(loop, keys);
     await Promise.all([shared, blocking, subscriber].map((client) => connectFirst(client, target)));
     const intake = await createIntake(shared, subscriber, keys);
+    const open = await takeSeal(shared, keys);
     return {
       keys,
       engineStore: await createRedisStore(loop, keys, settings),
       store: await createRedisStore(shared, keys, settings),
       reader: createRedisReader({ client: shared, blocking, keys }),
-      doorbell: createDoorbell(subscriber, keys),
+      doorbell: createDoorbell(subscriber, keys, open),
       replies: createReplyListener(subscriber, keys),
-      arrivals: createArrivals(intake, keys),
+      arrivals: createArrivals(intake, keys, open),
       intake,
       queues: createQueues(shared),
       queueObserver: createQueueObserver(shared),

@@ -18,6 +18,8 @@ export interface FunctionCall<Name extends string = FunctionName> {
   readonly name: Name;
   readonly keys: readonly string[];
   readonly args: readonly (string | number)[];
+  /** It writes nothing: a user with read-only rights to its keys may call it. */
+  readonly readsOnly?: true;
 }
 
 export interface FunctionLibrary<Name extends string = FunctionName> {
@@ -39,7 +41,7 @@ export function createFunctionLibrary<Name extends string = FunctionName>(files:
     await client.call('FUNCTION', 'LOAD', 'REPLACE', text);
   };
   const command = (call: FunctionCall<Name>): Command =>
-    new Command('fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args), { replyEncoding: 'utf8' });
+    new Command(call.readsOnly ? 'fcall_ro' : 'fcall', [`${name}_${call.name}`, call.keys.length, ...call.keys].concat(call.args), { replyEncoding: 'utf8' });
   const send = (client: Redis, calls: readonly FunctionCall<Name>[]): Promise<unknown[]> => runPipeline(client, calls.map(command));
 
   return {

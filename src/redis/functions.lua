@@ -6,8 +6,6 @@
 -- 4. A repeated call with the same arguments changes nothing more (append: as far as its entries have dedupe ids).
 
 local CHUNK = 4000
--- An actor that is larger, bytes, is told by its address alone: who waits reads it.
-local ARRIVAL_BYTES_MAX = 16384
 
 -- command key args[from .. from + count - 1], in chunks; returns the index after the last value.
 local function spread(command, key, args, from, count)
@@ -26,48 +24,24 @@ local function owns(meta, owner, epoch)
   return stored[1] == owner and stored[2] == epoch
 end
 
--- Tells parts of documents, to those channels alone that someone listens to.
-local function publish_documents(args, from, count)
-  if count == 0 then return end
-  local anyone = redis.call('PUBSUB', 'NUMPAT') > 0
-  local listeners
-  if not anyone then
-    local channels = {}
-    for index = 1, count do channels[index] = args[from + (index - 1) * 4] end
-    listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
-  end
-  for index = 1, count do
-    if anyone or listeners[index * 2] > 0 then
-      local at = from + (index - 1) * 4
-      redis.call('PUBLISH', args[at], string.sub(args[tonumber(args[at + 1])], tonumber(args[at + 2]) + 1, -1 - tonumber(args[at + 3])))
+-- The packs of a commit and their addresses: all of them or none. Returns the index after the last value.
+local function add_packs(keys, args, at, feeds, time)
+  local lined = {}
+  local ok, fault = pcall(function()
+    for feed = 1, feeds do
+      local from = at + (feed - 1) * 3
+      lined[feed] = redis.call('XADD', keys[10], 'MAXLEN', '~', args[11], '*', 'p', args[10], 't', args[from], 'i', args[4], 'n', args[from + 1])
     end
-  end
-end
-
--- Tells actors, to those channels alone that someone listens to. args[from .. to]: channel, place of the record in args (its actor stands before it).
-local function tell_arrivals(documents, args, from, to)
-  local heard = {}
-  for index = from, to, 2 do
-    local channel, place = args[index], tonumber(args[index + 1])
-    if heard[channel] == nil then heard[channel] = redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 end
-    if heard[channel] then
-      local actor, record = args[place - 1], args[place]
-      local document = redis.call('HGET', documents, actor) or ''
-      local whole = #record + #document <= ARRIVAL_BYTES_MAX
-      redis.call('PUBLISH', channel, whole and actor .. '\n' .. record .. '\n' .. document or actor)
+    for feed = 1, feeds do
+      local from = at + (feed - 1) * 3
+      redis.call('XADD', keys[10 + feed], args[4], 'n', args[from + 1], 't', time, 'p', args[from + 2])
     end
+  end)
+  if not ok then
+    if #lined > 0 then redis.call('XDEL', keys[10], unpack(lined)) end
+    error(fault, 0)
   end
-end
-
--- Those of the channels in args, from an index on, to which someone listens, appended to a reply.
-local function with_listened(reply, args, from)
-  if from > #args then return reply end
-  local anyone = redis.call('PUBSUB', 'NUMPAT') > 0
-  local listeners = not anyone and redis.call('PUBSUB', 'NUMSUB', unpack(args, from))
-  for index = from, #args do
-    if anyone or listeners[(index - from + 1) * 2] > 0 then reply[#reply + 1] = args[index] end
-  end
-  return reply
+  return at + feeds * 3
 end
 
 -- Stores one batch of a partition.
@@ -77,8 +51,8 @@ end
 --       values of the posts; for each stream: number of values, what post has; then sections, each headed by its number of values: meta pairs, record
 --       pairs, document pairs, timers (due member), timers gone, liveness (due member), liveness gone, invoking, no longer invoking, actors
 --       that go, dead letters; for each feed: type count pack; for each index to add to: number (score member)…; for each index to remove from:
---       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then arrivals (channel,
---       place of the record in ARGV) and announcements (channel message), each headed by their number of values; then the channels to ask after.
+--       number member…; then the number of publications and for each: channel, place of the document in ARGV, bytes left out at its beginning, at its end; then arrivals (key of the
+--       secret, and for each: channel, place of the record in ARGV) and announcements (channel message), each headed by their number of values; then the channels to ask after.
 -- Returns {1, time, channel…} written, {2, time, channel…} written by an earlier call, with the channels that have listeners; {5, …} and
 --       {6, …} the same when posts were refused and joined the outbox; {0} fenced, {3, stored} diverged, {4, entry} overtaken.
 local function commit(keys, args)
@@ -101,8 +75,8 @@ local function commit(keys, args)
     end
   end
 
-  -- The streams of our own first: only their ids could be refused, and then nothing else has been written. What another system's stream
-  -- refuses is caught.
+  -- The streams of our own first: only their ids could be refused, and then nothing has been written. What another system's stream refuses
+  -- is caught.
   local feeds, adds, removes = tonumber(args[12]), tonumber(args[13]), tonumber(args[14])
   local time = args[7]
   local streams, at = tonumber(args[16]), 18 + tonumber(args[17])
@@ -122,11 +96,7 @@ local function commit(keys, args)
   local dead_count = tonumber(args[at])
   local dead_at = at + 1
   at = dead_at + dead_count
-  for feed = 1, feeds do
-    redis.call('XADD', keys[10 + feed], id, 'n', args[at + 1], 't', time, 'p', args[at + 2])
-    redis.call('XADD', keys[10], 'MAXLEN', '~', args[11], '*', 'p', args[10], 't', args[at], 'i', id, 'n', args[at + 1])
-    at = at + 3
-  end
+  at = add_packs(keys, args, at, feeds, time)
   local refused = streams > 0 and take_in_committed(keys, 11 + feeds + adds + removes, args, 18, streams) or {}
   local pack = args[8]
   if #refused > 0 then
@@ -226,14 +196,14 @@ local function forget_old_ids(hash, order, oldest_ms, max, added)
 end
 
 -- Appends envelopes to an inbox, each dedupe id once, and rings once; for a single small one with a glance.
--- KEYS  inbox dedupe order meta records
--- ARGV  windowMs idsMax bell partition, then for each envelope: dedupe id | '', number of values, field value …
+-- KEYS  inbox dedupe order
+-- ARGV  windowMs idsMax bell prefix partition, then for each envelope: dedupe id | '', number of values, field value …
 -- Returns an entry id for each envelope; with '=' before it when the dedupe id was known.
 local function append(keys, args)
   local inbox, hash, order = keys[1], keys[2], keys[3]
   local window = tonumber(args[1])
   local starts, ids, wanted = {}, {}, {}
-  local at, total = 5, #args
+  local at, total = 6, #args
   while at <= total do
     local number = #starts + 1
     starts[number] = at
@@ -257,7 +227,7 @@ local function append(keys, args)
     end
   end
   local reply, pairs_added, ids_added = {}, {}, {}
-  local glance = #starts == 1 and is_small(args, 5) and begin_glance(args[4], keys[4], inbox)
+  local glance = #starts == 1 and is_small(args, 6) and begin_glance(args[4], args[5], args[8])
   for number = 1, #starts do
     local id = ids[number]
     local entry = id ~= '' and known[id]
@@ -282,12 +252,8 @@ local function append(keys, args)
     redis.call('PEXPIRE', hash, window)
     redis.call('PEXPIRE', order, window)
   end
-  local message = '1'
-  if glance and string.sub(reply[1], 1, 1) ~= '=' then
-    local unknown = redis.call('HEXISTS', keys[5], args[7]) == 0
-    message = end_glance(glance, '', reply[1], { unpack(args, 7) }, unknown)
-  end
-  redis.call('SPUBLISH', args[3], message)
+  local brings = glance and string.sub(reply[1], 1, 1) ~= '='
+  redis.call('SPUBLISH', args[3], brings and end_glance(args[4], glance, '', reply[1], { unpack(args, 8) }) or '1')
   return reply
 end
 

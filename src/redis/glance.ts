@@ -55,10 +55,11 @@ function isTold(value: unknown): value is Told {
     Number.isInteger(time) &&
     typeof commit === 'string' &&
     isEntryId(inboxBefore) &&
-    (!Array.isArray(sources) || sources.every((each, index) => (index % 2 === 0 ? typeof each === 'string' : isEntryId(each)))) &&
+    (!Array.isArray(sources) || (sources.length % 2 === 0 && sources.every((each, index) => (index % 2 === 0 ? typeof each === 'string' : isEntryId(each))))) &&
     typeof stream === 'string' &&
     isEntryId(id) &&
     Array.isArray(fields) &&
+    fields.length > 0 &&
     fields.every((field) => typeof field === 'string') &&
     typeof unknown === 'boolean'
   );

@@ -17,9 +17,10 @@ export function reportCall(
   keys: Keys,
   reports: readonly JobReport[],
   texts: readonly string[],
+  mayLook: boolean,
   acknowledged: readonly Acknowledged[],
 ): FunctionCall<WorkerFunction> {
-  const args: (string | number)[] = [WORKER_GROUP, keys.sourcesBell, partitionsOf(reports), reports.length, ...glanceKeys(keys, reports)];
+  const args: (string | number)[] = [WORKER_GROUP, keys.sourcesBell, partitionsOf(reports), reports.length, mayLook && brings(reports) ? keys.prefix : ''];
   reports.forEach(({ message, counts }, index) => args.push(counts ? '1' : '0', message.jobId, texts[index] as string));
   const streams = [JOB_REPORTS];
   for (const [queue, { ours, foreign }] of byQueue(acknowledged)) {
@@ -36,11 +37,9 @@ function partitionsOf(reports: readonly JobReport[]): string {
   return [...numbers].join(' ');
 }
 
-/** Of a single small report: what tells its partition's owner that nothing else is there. It need not be allowed to this user. */
-function glanceKeys(keys: Keys, [only, ...others]: readonly JobReport[]): readonly [meta: string, inbox: string] {
-  if (only === undefined || others.length > 0 || !only.counts) return ['', ''];
-  const { meta, inbox } = keys.partition(partitionOf(`job/${only.message.jobId}`));
-  return [meta, inbox];
+/** A single report may come with the ring. */
+function brings([only, ...others]: readonly JobReport[]): boolean {
+  return only !== undefined && others.length === 0 && only.counts;
 }
 
 /** Entries with an attempt are ours. */

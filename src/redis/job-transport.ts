@@ -61,6 +61,8 @@ class JobTransportOverRedis implements RedisJobTransport {
   /** By queue: the newest entry that was given to us as new. */
   readonly #newest = new Map<string, string>();
   #answerLost = false;
+  /** This user may look where a glance needs it; asked once, for each refusal stands in Redis's log. */
+  #mayLook = true;
   #subscriber: Redis | undefined;
   #closed: Promise<void> | undefined;
 
@@ -131,7 +133,8 @@ class JobTransportOverRedis implements RedisJobTransport {
     const log = logCommands(reports, texts);
     // The log first, so that whoever sees the end finds it complete; it is not waited for, because the link keeps the order. (3)
     if (log.length > 0) runPipeline(this.#write, log).catch(() => undefined);
-    await this.#call(reportCall(this.#keys, reports, texts, acknowledged)); // (2)
+    const barred = await this.#call(reportCall(this.#keys, reports, texts, this.#mayLook, acknowledged)); // (2)
+    if (barred === 1) this.#mayLook = false;
   }
 
   async cancelled(jobs: readonly Pick<JobEntry, 'jobId' | 'attempt'>[]): Promise<readonly boolean[]> {

@@ -63,6 +63,8 @@ export interface Keys {
   readonly format: string;
   /** Pub/sub channel on which actors of the type are told that came into a state which others wait for: address, record and document, a line each. */
   arrivals(type: string): string;
+  /** Text that shows who may read our keys; see seal.ts. */
+  readonly secret: string;
   /** Stream of pack addresses in the order that subscribers see. */
   readonly cursor: string;
   /** Sharded pub/sub channel that rings when something was appended to a source stream by one of us. */
@@ -99,6 +101,7 @@ export function createKeys(prefix: string = DEFAULT_PREFIX): Keys {
     },
     format: `${prefix}:format`,
     arrivals: (type) => `${prefix}:arrivals:${type}`,
+    secret: `${prefix}:secret`,
     cursor: `${prefix}:{cursor}:packs`,
     sourcesBell: `${prefix}:bell:sources`,
     nodeBell: (nodeId) => `${prefix}:bell:node:${nodeId}`,

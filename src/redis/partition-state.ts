@@ -3,10 +3,11 @@
  *
  * Nobody else may change these keys from then on (I4), so several reads give one consistent state.
  */
-import { Command, type Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { PartitionState, SourcePosition } from '../engine/ports.ts';
 import { STREAM_START } from '../protocol/ids.ts';
 import type { ActorKey } from '../protocol/ids.ts';
+import { command } from './commands.ts';
 import { runPipeline } from './function-library.ts';
 import type { Keys } from './keys.ts';
 
@@ -48,10 +49,6 @@ type Fields = Record<string, string> | string[];
 function pairsOf(fields: Fields): [string, string][] {
   if (!Array.isArray(fields)) return Object.entries(fields);
   return Array.from({ length: fields.length / 2 }, (_, index) => [fields[index * 2] as string, fields[index * 2 + 1] as string]);
-}
-
-function command(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'utf8' });
 }
 
 async function readOutbox(client: Redis, key: string): Promise<[string, string][]> {

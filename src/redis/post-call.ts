@@ -9,7 +9,7 @@ import type { FunctionCall } from './function-library.ts';
 import { wavesOf } from './waves.ts';
 
 /** The engine's library; in this order, for the later files use what the earlier define. */
-export const ENGINE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'functions.lua'] as const;
+export const ENGINE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'told-functions.lua', 'functions.lua'] as const;
 /** The library of the queues. */
 export const QUEUE_LIBRARY_FILES = ['queue-functions.lua', 'queue-gate.lua', 'queue-look.lua'] as const;
 export type QueueFunctionName = 'post' | 'pump' | 'set_gate' | 'withdraw' | 'view_queue' | 'look' | 'scan_foreign' | 'note_look' | 'tidy_queue';

@@ -5,9 +5,10 @@
  *    costs as much as what it reads. Of much, the plain commands are cheaper.
  * 2. A source whose fields are bytes is read by a command of its own: the encoding of an answer is one for a whole call.
  */
-import { Command } from 'ioredis';
+import type { Command } from 'ioredis';
 import type { ReadRequest, ReadResult, StoredActor, StreamEntry } from '../engine/ports.ts';
 import type { ActorKey } from '../protocol/ids.ts';
+import { bytesCommand, command, milliseconds } from './commands.ts';
 import type { FunctionLibrary } from './function-library.ts';
 import type { Keys } from './keys.ts';
 
@@ -24,6 +25,7 @@ export function readCommands(keys: Keys, library: Pick<FunctionLibrary, 'command
   const names = inboxes.flatMap(({ partition }) => [keys.partition(partition).inbox, keys.partition(partition).records]);
   const look = library.command({
     name: 'look',
+    readsOnly: true,
     keys: [...names, ...texts.map(({ stream }) => stream)],
     args: [inboxes.length, count, sourceCount, ...inboxes.map(({ after }) => after), ...texts.map(({ after }) => after)],
   });
@@ -75,17 +77,4 @@ function sourceCommands({ stream, after, binary }: Source, count: number): reado
 
 function sourceRead(replies: readonly StreamEntry[][], at: number): SourceRead {
   return { entries: replies[at] ?? [], firstId: replies[at + 1]?.[0]?.[0] ?? null };
-}
-
-function milliseconds(time: readonly (string | number)[]): number {
-  return Number(time[0]) * 1_000 + Math.floor(Number(time[1]) / 1_000);
-}
-
-function command(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'utf8' });
-}
-
-/** Its answer's texts have one character a byte. */
-function bytesCommand(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'latin1' });
 }

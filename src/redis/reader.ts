@@ -4,11 +4,13 @@
  * 1. It changes nothing and holds no lease: what it reads may be older than what the owner has in memory, never half of a commit per actor.
  * 2. Every list is bounded by the caller's limit; a cursor says where the next page begins, not what it holds.
  */
-import { Command, type Redis } from 'ioredis';
+import type { Command } from 'ioredis';
+import { type Redis } from 'ioredis';
 import type { StreamEntry } from '../engine/ports.ts';
-import type { ActorReader, CursorReader, PartitionReport, StoredView } from '../engine/read-ports.ts';
+import type { ActorReader, CursorReader, PackAddress, PartitionReport, StoredView } from '../engine/read-ports.ts';
 import { PARTITION_COUNT, partitionOf, type ActorKey } from '../protocol/ids.ts';
 import { decodeRecord } from '../protocol/stored-record.ts';
+import { command } from './commands.ts';
 import { BLOCK_MS_MAX } from './clients.ts';
 import { createDeadLetterReader } from './dead-letter-reader.ts';
 import { createFunctionLibrary, requireAll, runPipeline, type FunctionCall } from './function-library.ts';
@@ -108,10 +110,7 @@ export function createRedisReader({ client, blocking, keys }: ReaderConnections)
 
     async readCursor(after, count, blockMs) {
       const entries = blockMs === 0 ? await client.xrange(keys.cursor, `(${after}`, '+', 'COUNT', count) : await waitForEntries(after, count, blockMs);
-      return entries.map(([id, [, partition, , type, , pack, , size]]) => ({
-        id,
-        address: { partition: Number(partition), type: type as string, id: pack as string, count: Number(size) },
-      }));
+      return entries.map(([id, fields]) => ({ id, address: addressIn(fields) }));
     },
 
     readPacks,
@@ -150,6 +149,8 @@ function fieldOf(entry: StreamEntry | undefined, field: string): string | undefi
   return at < 0 ? undefined : entry[1][at + 1];
 }
 
-function command(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'utf8' });
+/** As a commit writes it (functions.lua); null for anything else. */
+function addressIn([, partition = '', , type = '', , id = '', , count = '']: readonly string[]): PackAddress | null {
+  const known = /^\d{1,4}$/.test(partition) && Number(partition) < PARTITION_COUNT && /^\d{1,16}-\d{1,16}$/.test(id) && type !== '';
+  return known ? { partition: Number(partition), type, id, count: Number(count) } : null;
 }

@@ -5,9 +5,10 @@
  *    read again is there. They only grow, so positions read before the trim are good enough.
  * 2. The newest applied entry stays: readers tell by a stream's first entry whether something was trimmed unread.
  */
-import { Command } from 'ioredis';
+import type { Command } from 'ioredis';
 import type { EngineStore } from '../engine/ports.ts';
 import { compareEntryIds, PARTITION_COUNT, STREAM_START, type ActorKey } from '../protocol/ids.ts';
+import { command } from './commands.ts';
 import type { FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
 
@@ -58,8 +59,4 @@ export function createRetention({ keys, run, call }: RetentionCalls): Pick<Engin
       });
     },
   };
-}
-
-function command(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'utf8' });
 }

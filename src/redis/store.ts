@@ -4,11 +4,13 @@
  * 1. Whatever must be atomic is one Function (functions.lua); this file only lays out arguments and reads answers.
  * 2. A method that rejects does so with RedisUnusableError and has perhaps taken effect; repeating it is safe (I1).
  */
-import { Command, type Redis } from 'ioredis';
+import type { Command } from 'ioredis';
+import { type Redis } from 'ioredis';
 import type { AcquireResult, AppendResult, CommitRequest, CommitResult, EngineStore, NumberedEnvelope } from '../engine/ports.ts';
 import { InvalidEventError, RedisUnusableError } from '../protocol/errors.ts';
 import { encodeInboxEntry, EVENT_BYTES_MAX } from '../protocol/inbox-entry.ts';
 import { partitionOf } from '../protocol/ids.ts';
+import { command, milliseconds } from './commands.ts';
 import { commitCall, DEAD_LETTERS_MAX, readCommitReply } from './commit-call.ts';
 import { createFunctionLibrary, isFunctionMissing, runPipeline, type FunctionCall } from './function-library.ts';
 import type { Keys } from './keys.ts';
@@ -56,12 +58,12 @@ export async function createRedisStore(client: Redis, keys: Keys, settings: Part
 
   const appendCall = (partition: number, entries: readonly AppendEntry[]): FunctionCall => {
     const own = keys.partition(partition);
-    const args: (string | number)[] = [dedupeWindowMs, dedupeIdsMax, own.bell, partition];
+    const args: (string | number)[] = [dedupeWindowMs, dedupeIdsMax, own.bell, keys.prefix, partition];
     for (const { dedupeId, fields } of entries) {
       args.push(dedupeId, fields.length);
       for (const field of fields) args.push(field);
     }
-    return { name: 'append', keys: [own.inbox, own.dedupe, own.dedupeOrder, own.meta, own.records], args };
+    return { name: 'append', keys: [own.inbox, own.dedupe, own.dedupeOrder], args };
   };
 
   return {
@@ -259,14 +261,6 @@ function withoutPosts(request: CommitRequest): CommitRequest {
 function following(id: string): string {
   const dash = id.indexOf('-');
   return `${id.slice(0, dash)}-${Number(id.slice(dash + 1)) + 1}`;
-}
-
-function command(name: string, ...args: string[]): Command {
-  return new Command(name, args, { replyEncoding: 'utf8' });
-}
-
-function milliseconds([seconds, microseconds]: readonly (string | number)[]): number {
-  return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
 }
 
 function unusable(what: string, cause: unknown): RedisUnusableError {

@@ -5,11 +5,11 @@ local CHUNK = 4000
 -- Tells reports of jobs and acknowledges the entries that they settle: all of it or nothing, so that no entry is acknowledged whose
 -- report was refused.
 -- KEYS  reports, queues…
--- ARGV  group bell partitions count meta|'' inbox (of the partition of a single report, for a glance), for each report: 1|0 (counts) jobId JSON; then for each queue:
+-- ARGV  group bell partitions count prefix|'' (of our keys: a glance at the only partition is wanted), for each report: 1|0 (counts) jobId JSON; then for each queue:
 --       number of entries, ids…, how many of them (the first ones) are ours and are dropped.
 -- Events: an entry in the stream of reports for each that counts; the JSON of each on the channel stream:v1:{jobId} when somebody listens
 --         there; the bell of the sources, with the numbers of the partitions or a glance, when anything was appended.
--- Returns how many were appended.
+-- Returns 1 when this user may not look: then it need not be asked for again.
 local function report(keys, args)
   local group, bell, partitions, count = args[1], args[2], args[3], tonumber(args[4])
   local anyone, listeners = false, nil
@@ -17,22 +17,23 @@ local function report(keys, args)
     anyone = redis.call('PUBSUB', 'NUMPAT') > 0
     if not anyone then
       local channels = {}
-      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 5] end
+      for index = 1, count do channels[index] = 'stream:v1:' .. args[index * 3 + 4] end
       listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
     end
   end
   local appended = 0
-  local glance = args[5] ~= '' and is_small(args, 7) and begin_glance(partitions, args[5], args[6])
+  local glance, barred
+  if args[5] ~= '' and is_small(args, 6) then glance, barred = begin_glance(args[5], partitions) end
   for index = 1, count do
-    local at = index * 3 + 4
+    local at = index * 3 + 3
     if args[at] == '1' then
       local id = redis.call('XADD', keys[1], '*', 'jobId', args[at + 1], 'progress', args[at + 2])
-      if glance then partitions = end_glance(glance, keys[1], id, { 'jobId', args[at + 1], 'progress', args[at + 2] }, false) end
+      if glance then partitions = end_glance(args[5], glance, keys[1], id, { 'jobId', args[at + 1], 'progress', args[at + 2] }) or partitions end
       appended = appended + 1
     end
     if anyone or listeners[index * 2] > 0 then redis.call('PUBLISH', 'stream:v1:' .. args[at + 1], args[at + 2]) end
   end
-  local at = 7 + count * 3
+  local at = 6 + count * 3
   for queue = 2, #keys do
     local entries = tonumber(args[at])
     local last = at + entries
@@ -44,7 +45,7 @@ local function report(keys, args)
     at = last + 2
   end
   if appended > 0 then redis.call('SPUBLISH', bell, partitions) end
-  return appended
+  return barred and 1 or 0
 end
 
 -- Whether the entry is for the node: by its field, else by its payload's key.

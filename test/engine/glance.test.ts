@@ -46,7 +46,7 @@ const glance = (more: Partial<Glance> = {}): Glance => ({
   inbox: { before: '90-0', added: [[`${NOW}-0`, [ACTOR, '{}']]] },
   sources: new Map([
     ['beats', { before: '200-0', added: [] }],
-    ['reports', { before: '0-0', added: [] }],
+    ['reports', { before: '150-0', added: [] }],
   ]),
   unknown: undefined,
   ...more,
@@ -81,9 +81,11 @@ describe('a ring that brings what was appended', () => {
     'of an inbox that held more than was read': { inbox: { before: '101-0', added: [[`${NOW}-0`, [ACTOR, '{}']]] } },
     'of an entry that was read already': { inbox: { before: '90-0', added: [['99-0', [ACTOR, '{}']]] } },
     'of a source that held more than was read': withSource('beats', '200-1'),
-    'of a report that was read already': withSource('reports', '0-0', '200-0'),
-    'that does not know of every source': { sources: new Map([['beats', { before: '0-0', added: [] }]]) },
+    'of a report that was read already': withSource('reports', '150-0', '200-0'),
+    'that does not know of every source': { sources: new Map([['beats', { before: '200-0', added: [] }]]) },
     'from the future': { time: NOW + 3 },
+    'that brings an entry from the future': { inbox: { before: '90-0', added: [[`${NOW + 1}-0`, [ACTOR, '{}']]] } },
+    'of a source that was emptied': withSource('beats', '0-0'),
   };
   for (const [why, more] of Object.entries(useless)) {
     it(`is a plain ring: one ${why}`, () => {

@@ -58,6 +58,26 @@ describe('the hub', () => {
     expect((await take(await hub.follow('0-0', { signal }), 3)).seen).toEqual(['job/a 1', 'job/b 1', 'job/a 2']);
   });
 
+  it('passes over what somebody else put there', async () => {
+    const { hub, feed, signal } = await fixture();
+    const transitions = await hub.follow('new', { signal });
+    feed.commit(['job/a'], 1);
+    feed.junk();
+    feed.commit(['job/a'], 2);
+    expect((await take(transitions, 2)).seen).toEqual(['job/a 1', 'job/a 2']);
+  });
+
+  it('goes on when the store answers again', async () => {
+    const feed = new MemoryFeed();
+    feed.commit(['job/a'], 1);
+    const { hub, clock, signal } = await fixture(feed);
+    const transitions = await hub.follow('0-0', { signal });
+    feed.away = 3;
+    const taken = take(transitions, 1);
+    await clock.advance(1_000);
+    expect([feed.away, (await taken).seen]).toEqual([0, ['job/a 1']]);
+  });
+
   it('gives only the types asked for', async () => {
     const { hub, feed, signal } = await fixture();
     const transitions = await hub.follow('new', { types: ['node'], signal });

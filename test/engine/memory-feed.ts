@@ -14,6 +14,8 @@ export class MemoryFeed implements CursorReader {
   fetched = 0;
   /** The end cannot be told. */
   failing = false;
+  /** So many looks at the range of the cursor's stream fail. */
+  away = 0;
   /** Reads of the cursor's stream so far. */
   reads = 0;
 
@@ -39,6 +41,7 @@ export class MemoryFeed implements CursorReader {
   }
 
   async cursorRange() {
+    if (this.away > 0 && this.away--) throw new Error('The store does not answer.');
     const [first, last] = [this.#entries[0], this.#entries[this.#entries.length - 1]];
     return first === undefined || last === undefined ? null : { first: first.id, last: last.id, trimmed: this.#trimmed };
   }
@@ -46,6 +49,12 @@ export class MemoryFeed implements CursorReader {
   async cursorEnd() {
     if (this.failing) throw new Error('The store does not answer.');
     return this.#entries.at(-1)?.id ?? null;
+  }
+
+  /** An entry that no commit made. */
+  junk(): void {
+    this.#entries.push({ id: `${++this.#number}-0`, address: null });
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   async readCursor(after: string, count: number, blockMs: number): Promise<readonly CursorEntry[]> {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Glance } from '../../src/engine/ports.ts';
-import { millisecondsOf, partitionOf } from '../../src/protocol/ids.ts';
+import { millisecondsOf, partitionOf, type ActorKey } from '../../src/protocol/ids.ts';
 import { emptyCommit, envelope } from './requests.ts';
 import { SUITE_DEDUPE } from './store-harness.ts';
 import type { SuiteContext } from './suite-context.ts';
@@ -211,6 +211,20 @@ export function appendSuite(suite: SuiteContext): void {
         ]),
       );
       expect(heard).toEqual(['one', 'two']);
+    });
+
+    it('tells who came to rest, whole while it is small, with the document as it is stored', async () => {
+      const [actor, large] = [suite.actorFor('rest'), suite.actorFor('rest-large')];
+      const channel = suite.harness.arrivalsChannel('node');
+      const rest = async (key: ActorKey, record: string, documents: readonly (readonly [ActorKey, string])[] = []): Promise<readonly string[]> => {
+        const state = await suite.own(partitionOf(key));
+        const commit = { ...emptyCommit(partitionOf(key), state, 1), records: [['node/other', '[]'] as const, [key, record] as const], documents };
+        return await suite.harness.hear(channel, 1, async () => void (await suite.commitOne({ ...commit, arrivals: [{ type: 'node', record: 1 }] })));
+      };
+      expect(await rest(actor, '[1]', [[actor, '{"load":"½"}']])).toEqual([`${actor}\n[1]\n{"load":"½"}`]);
+      expect(await rest(actor, '[2]')).toEqual([`${actor}\n[2]\n{"load":"½"}`]);
+      expect(await rest(large, JSON.stringify(['x'.repeat(1_020)]))).toEqual([`${large}\n${JSON.stringify(['x'.repeat(1_020)])}\n`]);
+      expect(await rest(large, JSON.stringify(['x'.repeat(1_021)]))).toEqual([large]);
     });
 
     it('tells a waiting sender the outcome', async () => {

@@ -39,6 +39,7 @@ storeSuite('memory', async () => {
       return [...heard, ...told].slice(-(redis.published.length + redis.replies.length - before));
     },
     replyChannel: (to) => `reply:${to}`,
+    arrivalsChannel: (type) => `arrivals:${type}`,
   };
   return { harness, close: async () => undefined };
 });

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { closeClient, connectFirst, createSubscriber, createWriteClient } from '../../src/redis/clients.ts';
 import { createDoorbell } from '../../src/redis/doorbell.ts';
 import { createKeys } from '../../src/redis/keys.ts';
+import { takeSeal } from '../../src/redis/seal.ts';
 import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
 import { startTestRedis } from '../redis-server.ts';
@@ -15,9 +16,10 @@ storeSuite('Redis', async () => {
   await Promise.all([client, subscriber, listener].map((each) => connectFirst(each, target)));
   const keys = createKeys('suite');
   const store = await createRedisStore(client, keys, { dedupeWindowMs: SUITE_DEDUPE.windowMs, dedupeIdsMax: SUITE_DEDUPE.idsMax });
+  const open = await takeSeal(client, keys);
   const harness: StoreHarness = {
     store,
-    doorbell: createDoorbell(subscriber, keys),
+    doorbell: createDoorbell(subscriber, keys, open),
     passTime: async (ms) => {
       const until = (await store.time()) + ms;
       while ((await store.time()) < until) await sleep(1);
@@ -37,7 +39,7 @@ storeSuite('Redis', async () => {
       const heard: string[] = [];
       const complete = Promise.withResolvers<void>();
       const note = (from: string, message: string): void => {
-        if (from === channel && heard.push(message) === messages) complete.resolve();
+        if (from === channel && heard.push(open(message) ?? message) === messages) complete.resolve();
       };
       listener.on('message', note);
       await listener.subscribe(channel);
@@ -48,6 +50,7 @@ storeSuite('Redis', async () => {
       return heard;
     },
     replyChannel: (to) => keys.reply(to),
+    arrivalsChannel: (type) => keys.arrivals(type),
   };
   return {
     harness,

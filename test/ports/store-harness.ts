@@ -26,6 +26,8 @@ export interface StoreHarness {
   hear(channel: string, messages: number, action: () => Promise<void>): Promise<readonly string[]>;
   /** The channel on which outcomes for `to` are told. */
   replyChannel(to: string): string;
+  /** The channel on which actors of the type are told that came to rest. */
+  arrivalsChannel(type: string): string;
 }
 
 /** Small dedupe limits, so that the suite reaches them. */

@@ -113,7 +113,7 @@ describe('clients', () => {
     closing.push(() => proxy.close());
     const through = { ...target, port: proxy.port };
     const subscriber = await connected(createSubscriber(through), through);
-    const bell = createDoorbell(subscriber, KEYS);
+    const bell = createDoorbell(subscriber, KEYS, () => undefined);
     const rung = new Set<number>();
     const all = Promise.withResolvers<void>();
     await bell.listen(
@@ -145,7 +145,7 @@ describe('clients', () => {
     closing.push(() => proxy.close());
     const through = { ...target, port: proxy.port };
     const subscriber = await connected(createSubscriber(through), through);
-    const bell = createDoorbell(subscriber, KEYS);
+    const bell = createDoorbell(subscriber, KEYS, () => undefined);
     const replies = createReplyListener(subscriber, KEYS, 'twice');
     const restored = Promise.withResolvers<void>();
     const rung = new Set<number>();

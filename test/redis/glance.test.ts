@@ -40,6 +40,8 @@ describe('a message of a bell', () => {
     ...Object.fromEntries(told.map((_, at) => [`a list with null at ${at}`, JSON.stringify(told.with(at, null as never))]).filter((_, at) => at !== 4)),
     'a list with a wrong id of a source': JSON.stringify(told.with(4, ['beats', 'soon'])),
     'a list with a partition that there is not': JSON.stringify(told.with(0, 64)),
+    'a list with a source without an id': JSON.stringify(told.with(4, ['beats'])),
+    'a list without fields': JSON.stringify(told.with(7, [])),
     'a list with a number as field': JSON.stringify(told.with(7, ['jobId', 1] as never)),
   };
   for (const [what, message] of Object.entries(others)) {

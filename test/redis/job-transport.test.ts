@@ -7,6 +7,7 @@ import type { JobReport } from '../../src/protocol/worker.ts';
 import { createJobTransport, workerConsumer, type RedisJobTransport } from '../../src/redis/job-transport.ts';
 import { readGlance } from '../../src/redis/glance.ts';
 import { createKeys } from '../../src/redis/keys.ts';
+import { takeSeal } from '../../src/redis/seal.ts';
 import { createRedisStore } from '../../src/redis/store.ts';
 import { parseRedisUrl } from '../../src/redis/target.ts';
 import { until } from '../agent/until.ts';
@@ -70,7 +71,9 @@ describe('the ring of a single report', () => {
     expect(await rung(transport, report('one', 'end'))).toEqual([String(partition)]); // nobody owns the partition
     const [read] = await redis.xrange('job:reports', '-', '+');
     await (await engineStore()).acquire(partition, 'engine', 60_000, ['job:reports', 'beats']);
-    const [message] = await rung(transport, report('one', 'alive'));
+    const unseal = await takeSeal(redis, createKeys());
+    const [sealed] = await rung(transport, report('one', 'alive'));
+    const message = unseal(sealed as string);
     const added = (await redis.xrevrange('job:reports', '+', '-', 'COUNT', 1))[0];
     expect(readGlance(message as string)).toMatchObject({ partition, inbox: { before: '0-0', added: [] }, unknown: undefined });
     expect(readGlance(message as string)?.sources).toEqual(

@@ -167,6 +167,14 @@ describe('the read side over Redis', () => {
     expect(await reader.readCursor(entry?.id ?? '', 10, 1)).toEqual([]);
   });
 
+  it('passes over what a commit did not line up', async () => {
+    await client.xadd(keys.cursor, '*', 'junk', 'x');
+    await client.xadd(keys.cursor, '*', 'p', '64', 't', 'job', 'i', '1-1', 'n', '1');
+    const id = await commit(9, { feed: [{ type: 'job', count: 1, pack: '[]' }] });
+    const lined = (await reader.readCursor('0-0', 10, 0)).map(({ address }) => address);
+    expect(lined.slice(-3)).toEqual([null, null, { partition: 9, type: 'job', id, count: 1 }]);
+  });
+
   it('tells when the beginning of the cursor was trimmed', async () => {
     await commit(8, { feed: Array.from({ length: 500 }, (_, index) => ({ type: `t${index}`, count: 1, pack: '[]' })) });
     const range = await reader.cursorRange();

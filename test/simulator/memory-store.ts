@@ -43,6 +43,8 @@ interface Ring {
 const OPEN: Gate = async () => undefined;
 /** A larger entry is not told with its ring. */
 const GLANCED_BYTES_MAX = 8_192;
+/** A larger actor is told by its address alone. */
+const TOLD_BYTES_MAX = 1_024;
 
 export class MemoryRedis {
   readonly partitions: readonly MemoryPartition[] = Array.from({ length: PARTITION_COUNT }, () => new MemoryPartition());
@@ -187,7 +189,8 @@ export class MemoryRedis {
         const channel = `arrivals:${type}`;
         const [key, json] = request.records[record] ?? ['', ''];
         const document = this.partition(request.partition).documents.get(key as ActorKey) ?? '';
-        if (this.listened.has(channel)) this.published.push([channel, `${key}\n${json}\n${document}`]);
+        const whole = Buffer.byteLength(json) + Buffer.byteLength(document) <= TOLD_BYTES_MAX;
+        if (this.listened.has(channel)) this.published.push([channel, whole ? `${key}\n${json}\n${document}` : key]);
       }
       this.published.push(...request.announcements);
       for (const { channel, document, skip, drop } of request.publications) {
