@@ -6,7 +6,7 @@ import { ActorCache } from '../../src/engine/actor-cache.ts';
 import { Partition } from '../../src/engine/partition.ts';
 import type { AppendResult, CommitRequest, CommitResult, Glance, NumberedEnvelope } from '../../src/engine/ports.ts';
 import type { Envelope } from '../../src/protocol/envelope.ts';
-import { compareEntryIds, STREAM_START, type ActorKey } from '../../src/protocol/ids.ts';
+import { compareEntryIds, type ActorKey } from '../../src/protocol/ids.ts';
 import type { Post } from '../../src/protocol/outlet.ts';
 import { MemoryRedis } from './memory-store.ts';
 import type { Plant } from './world.ts';
@@ -41,10 +41,12 @@ class WithoutPostNumbers extends MemoryRedis {
   }
 }
 
-/** A ring tells that the sources held nothing before what it brings. */
+const LONG_AGO = '0-1';
+
+/** A ring tells that the sources held nothing new before what it brings. */
 class WithoutGlanceBefore extends MemoryRedis {
   override ring(partition: number, glance?: Glance): void {
-    const sources = [...(glance?.sources ?? [])].map(([name, stream]) => [name, { ...stream, before: STREAM_START }] as const);
+    const sources = [...(glance?.sources ?? [])].map(([name, stream]) => [name, { ...stream, before: LONG_AGO }] as const);
     super.ring(partition, glance && { ...glance, sources: new Map(sources) });
   }
 }
@@ -67,7 +69,7 @@ function replaced(prototype: object, name: string, descriptor: PropertyDescripto
 export const PLANTS: { readonly [bug: string]: Plant } = {
   'no epoch check': { redis: (options) => new WithoutEpochCheck(options) },
   'no dedupe': { redis: (options) => new WithoutDedupe(options) },
-  'posts without numbers': { redis: (options) => new WithoutPostNumbers(options) },
+  'posts without numbers': { redis: (options) => new WithoutPostNumbers(options), faults: { refusal: 0.3, lostReply: 0.05 } },
   'rings that pass over': { redis: (options) => new WithoutGlanceBefore(options) },
   'rings that forget': { redis: (options) => new WithoutGlanceAtRecords(options) },
   'timers by local time': {

@@ -47,6 +47,8 @@ export interface Plant {
   readonly store?: (store: EngineStore, redis: MemoryRedis) => EngineStore;
   /** Changes the engine's own code for the time of a run; returns how to undo it. */
   readonly install?: (redis: MemoryRedis) => () => void;
+  /** Of its runs, where it would show too rarely: one that needs several faults at once. */
+  readonly faults?: Partial<Faults>;
 }
 
 export interface Run {
@@ -106,7 +108,7 @@ class World implements Surroundings {
     this.scheduler = scheduler;
     this.#chance = chance;
     this.#plant = plant;
-    this.#drawn = drawFaults(chance);
+    this.#drawn = { ...drawFaults(chance), ...plant.faults };
     const options: MemoryRedisOptions = { now: () => Math.floor(scheduler.now), record: (entry) => this.#recorded(entry) };
     this.redis = plant.redis?.(options) ?? new MemoryRedis(options);
     this.journal = this.redis.partitions.map(() => []);
