@@ -4,18 +4,22 @@
 import type { Intake } from '../engine/ports.ts';
 import type { ArrivedView, Arrivals } from '../engine/read-ports.ts';
 import type { ActorKey } from '../protocol/ids.ts';
+import { guarded } from './guarded.ts';
 import type { Keys } from './keys.ts';
 import { hintIn, type OpenSealed } from './seal.ts';
 
 export function createArrivals({ subscribe }: Pick<Intake, 'subscribe'>, keys: Keys, open: OpenSealed): Arrivals {
   return {
     hear: async (type, heard) =>
-      await subscribe(keys.arrivals(type), (message) => {
-        const text = open(message);
-        const view = text === undefined ? undefined : readArrival(text);
-        if (view === undefined) heard(addressIn(hintIn(message)), undefined);
-        else heard(view.key, view);
-      }),
+      await guarded(
+        'listen to those who come to rest',
+        subscribe(keys.arrivals(type), (message) => {
+          const text = open(message);
+          const view = text === undefined ? undefined : readArrival(text);
+          if (view === undefined) heard(addressIn(hintIn(message)), undefined);
+          else heard(view.key, view);
+        }),
+      ),
   };
 }
 

@@ -19,10 +19,11 @@ local function is_after(left, right)
   return left_second > right_second
 end
 
--- A text under the seal that shows that it was made with the right to read our keys (seal.ts); nil where there is no secret.
+-- A text under the seal that shows that it was made with the right to read our keys (seal.ts); nil where there is no secret, or this user may
+-- not read it. Never an error: entries have been written by then.
 local function sealed(secret_key, text)
-  local secret = redis.call('GET', secret_key)
-  return secret and redis.sha1hex(secret .. text .. secret) .. text or nil
+  local secret = redis.pcall('GET', secret_key)
+  return type(secret) == 'string' and redis.sha1hex(secret .. text .. secret) .. text or nil
 end
 
 -- The newest entry that a stream holds; '0-0' when it holds none.
@@ -58,9 +59,8 @@ local function begin_glance(prefix, partition, actor)
   return ok and glance or nil, not ok
 end
 
--- The message for the ring. `stream`: the source that was appended to; '' for the inbox.
+-- The message for the ring, or nil. `stream`: the source that was appended to; '' for the inbox.
 local function end_glance(prefix, glance, stream, id, fields)
   glance[6], glance[7], glance[8] = stream, id, fields
-  local ok, message = pcall(sealed, prefix .. ':secret', cjson.encode(glance))
-  return ok and message or nil
+  return sealed(prefix .. ':secret', cjson.encode(glance))
 end

@@ -5,8 +5,8 @@ local CHUNK = 4000
 -- Tells reports of jobs and acknowledges the entries that they settle: all of it or nothing, so that no entry is acknowledged whose
 -- report was refused.
 -- KEYS  reports, queues…
--- ARGV  group bell partitions count prefix|'' (of our keys: a glance at the only partition is wanted), for each report: 1|0 (counts) jobId JSON; then for each queue:
---       number of entries, ids…, how many of them (the first ones) are ours and are dropped.
+-- ARGV  group bell partitions count prefix|'' (of our keys: a glance at the only partition is wanted), for each report: 1|0 (counts) jobId
+--       JSON; then for each queue: number of entries, ids…, how many of them (the first ones) are ours and are dropped.
 -- Events: an entry in the stream of reports for each that counts; the JSON of each on the channel stream:v1:{jobId} when somebody listens
 --         there; the bell of the sources, with the numbers of the partitions or a glance, when anything was appended.
 -- Returns 1 when this user may not look: then it need not be asked for again.

@@ -91,6 +91,31 @@ describe('a user with few rights', () => {
   });
 });
 
+describe('a secret that is no text', () => {
+  it('stops nothing: rings are plain, and who came to rest is told by the address', async () => {
+    const actor = actorKey('node', 'unsealed');
+    const partition = partitionOf(actor);
+    const acquired = await store.acquire(partition, 'engine-a', 60_000);
+    if (acquired.kind !== 'acquired') throw new Error('held');
+    const listener = new Redis(server.url);
+    others.push(listener);
+    const heard: string[] = [];
+    for (const event of ['message', 'smessage'] as const) listener.on(event, (_channel: string, message: string) => heard.push(message));
+    await listener.subscribe(keys.arrivals('node'));
+    await listener.ssubscribe(keys.partition(partition).bell);
+    const secret = (await redis.get(keys.secret)) ?? '';
+    await redis.del(keys.secret);
+    await redis.lpush(keys.secret, 'no text');
+    expect(await store.append([{ actor, event: { type: 'go' }, source: 'library' }])).toMatchObject([{ repeated: false }]);
+    const request = { ...emptyCommit(partition, acquired.state, 1), records: [[actor, '[]'] as const], arrivals: [{ type: 'node', record: 0 }] };
+    expect(await store.commit([request])).toMatchObject([{ kind: 'committed', repeated: false }]);
+    while (heard.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(heard).toEqual(['1', actor]);
+    await redis.del(keys.secret);
+    await redis.set(keys.secret, secret);
+  });
+});
+
 describe('a bell', () => {
   const heard: (readonly [number | 'sources', Glance | undefined])[] = [];
   const seal = (secret: string, text: string): string =>
