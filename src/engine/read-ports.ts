@@ -80,9 +80,9 @@ export interface ActorReader {
 }
 
 export interface CursorReader {
-  /** The oldest and the newest id that the cursor's stream holds; null when it is empty. */
-  /** The id of its newest entry; null when there is none. */
+  /** The id of the newest entry of the cursor's stream; null when there is none. */
   cursorEnd(): Promise<string | null>;
+  /** The oldest and the newest id that the cursor's stream holds; null when it is empty. */
   cursorRange(): Promise<{ readonly first: string; readonly last: string; readonly trimmed: boolean } | null>;
   /** Entries after an id; waits up to `blockMs` for the first (0: does not wait). */
   readCursor(after: string, count: number, blockMs: number): Promise<readonly CursorEntry[]>;

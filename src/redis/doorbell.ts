@@ -19,12 +19,6 @@ import { readGlance } from './glance.ts';
 import type { Keys } from './keys.ts';
 import type { OpenSealed } from './seal.ts';
 
-function isOfReports({ inbox, sources }: Glance): boolean {
-  if (inbox.added.length > 0) return false;
-  for (const [stream, { added }] of sources) if (added.length > 0 && stream !== JOB_REPORTS) return false;
-  return true;
-}
-
 /** `subscriber` is a connected client of its own; the doorbell does not close it. */
 export function createDoorbell(subscriber: Redis, keys: Keys, open: OpenSealed): Doorbell {
   const partitions = new Map(Array.from({ length: PARTITION_COUNT }, (_, partition) => [keys.partition(partition).bell, partition]));
@@ -62,4 +56,10 @@ export function createDoorbell(subscriber: Redis, keys: Keys, open: OpenSealed):
       stop = undefined;
     },
   };
+}
+
+function isOfReports({ inbox, sources }: Glance): boolean {
+  if (inbox.added.length > 0) return false;
+  for (const [stream, { added }] of sources) if (added.length > 0 && stream !== JOB_REPORTS) return false;
+  return true;
 }

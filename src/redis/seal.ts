@@ -24,6 +24,7 @@ export async function takeSeal(client: Redis, keys: Pick<Keys, 'secret'>): Promi
 }
 
 function opened(secret: string, message: string): string | undefined {
+  if (message.length <= SEAL_LENGTH) return undefined;
   const text = message.slice(SEAL_LENGTH);
   return hash('sha1', secret + text + secret) === message.slice(0, SEAL_LENGTH) ? text : undefined;
 }

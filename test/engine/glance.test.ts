@@ -8,24 +8,12 @@ import type { Glance, PartitionState } from '../../src/engine/ports.ts';
 import { SourceReader } from '../../src/engine/source-reader.ts';
 import { actorKey } from '../../src/protocol/ids.ts';
 import type { StreamSource } from '../../src/protocol/source.ts';
+import { EMPTY_STATE } from '../ports/requests.ts';
 import { ManualClock } from './manual-clock.ts';
 
 const NOW = 1_700_000_000_000;
 const ACTOR = actorKey('job', 'a');
-const STATE: PartitionState = {
-  epoch: 7,
-  commit: '7-3',
-  time: 0,
-  inbox: '100-0',
-  sources: {},
-  applied: {},
-  sent: {},
-  timers: [],
-  liveness: [],
-  outbox: [],
-  retries: [],
-  invoking: [],
-};
+const STATE: PartitionState = { ...EMPTY_STATE, epoch: 7, commit: '7-3', inbox: '100-0' };
 const source = (stream: string): StreamSource => ({ stream, keyOf: () => ACTOR, decode: () => ({ ok: true, event: { type: 'beat' } }) });
 const beats = source('beats');
 const reports = source('reports');
